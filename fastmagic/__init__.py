@@ -1,0 +1,59 @@
+"""fastmagic: Jupyter magics and panels that plug into fastai. Everything is imported on first use.
+
+>>> import fastmagic
+>>> dls = fastmagic.datablock(fastmagic.digits())
+>>> learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name and the module that holds it, so that `import fastmagic` costs nothing (PEP 562).
+_PUBLIC = {
+    "check": "data.check",
+    "code": "program",
+    "datablock": "data.datablock",
+    "digits": "data.digits",
+    "explain": "data.explain",
+    "FastmagicError": "errors",
+    "models": "learning.architectures",
+    "predict": "learning.predict",
+    "results": "learning.results",
+    "train": "learning.train",
+}
+__all__ = [*_PUBLIC, "load_ipython_extension"]
+
+if TYPE_CHECKING:
+    from .data.check import check
+    from .data.datablock import datablock
+    from .data.digits import digits
+    from .data.explain import explain
+    from .errors import FastmagicError
+    from .learning.architectures import models
+    from .learning.predict import predict
+    from .learning.results import results
+    from .learning.train import train
+    from .program import code
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'fastmagic' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics: what `%load_ext fastmagic` calls."""
+    from . import magics
+
+    magics.load(shell)

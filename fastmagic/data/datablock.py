@@ -1,0 +1,488 @@
+"""`%%datablock`: five answers, under fastai's own names, become a fastai `DataLoaders`.
+
+The answers are expressions. They come from the body of a cell, from keyword arguments or from `infer`, and are
+evaluated once; the program that `--code` prints holds the same text.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import textwrap
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from .. import program
+from ..errors import FastmagicError, closest, did_you_mean, few
+from .infer import Source, default_bs, infer, read_table
+
+QUESTIONS = (
+    "blocks", "get_items", "get_x", "splitter", "get_y", "getters", "n_inp", "item_tfms", "batch_tfms", "dl_type",
+)  # fmt: skip
+LOADER = (
+    "bs", "val_bs", "shuffle", "val_shuffle", "drop_last", "num_workers", "pin_memory", "device", "dl_kwargs",
+)  # fmt: skip
+# What people write for it elsewhere, and what it is called here.
+ELSEWHERE = {
+    "path": "The source goes on the first line: %%datablock dls --from PATH",
+    "source": "The source goes on the first line: %%datablock dls --from PATH",
+    "valid_pct": "Write splitter = RandomSplitter(valid_pct=0.2, seed=42).",
+    "seed": "Write splitter = RandomSplitter(valid_pct=0.2, seed=42).",
+    "size": "Write item_tfms = Resize(192, method='squish').",
+    "label_func": "fastai's DataBlock calls it get_y.",
+    "labels": "fastai's DataBlock calls it get_y.",
+    "batch_size": "fastai calls it bs.",
+    "transforms": "Write item_tfms (one picture at a time) or batch_tfms (a whole batch).",
+    "tfms": "Write item_tfms (one picture at a time) or batch_tfms (a whole batch).",
+}
+
+
+@dataclass
+class Answer:
+    """One answered question: the expression, its value, and the cell line it stands on (`None`: not from a cell)."""
+
+    text: str
+    value: Any
+    line: int | None = None
+
+
+@dataclass
+class Plan:
+    """A data block as answered: what `--code` prints, `build` makes and `--explain` walks through."""
+
+    source: Source
+    answers: dict[str, Answer]
+    loader: dict[str, Answer]
+    worked: dict[str, str]
+    why: str
+    namespace: Mapping[str, Any]
+    helpers: list[tuple[str, str]] = field(default_factory=list)
+
+    def block(self) -> Any:
+        """Return the fastai `DataBlock`."""
+        from fastai.data.block import DataBlock
+
+        return DataBlock(**{name: answer.value for name, answer in self.answers.items()})
+
+    def build(self) -> Any:
+        """Return the `DataLoaders`, and keep the program that makes it.
+
+        Raises:
+            FastmagicError: there are no items, or an answer raised; says on which line and for which item.
+        """
+        with reworded(self):
+            block = self.block()
+            datasets = block.datasets(self.source.value)
+        if len(datasets) == 0:
+            where = f" in {self.source.value}" if isinstance(self.source.value, Path) else ""
+            raise FastmagicError(f"get_items found nothing{where}.", "%check FOLDER tells where the images are.")
+        if "bs" not in self.loader:
+            bs = default_bs(len(datasets.train))
+            self.loader["bs"] = Answer(str(bs), bs)
+            self.worked["bs"] = str(bs)
+        with reworded(self):
+            # What DataBlock.dataloaders does, with the items at hand.
+            dls = datasets.dataloaders(
+                path=".",
+                after_item=block.item_tfms,
+                after_batch=block.batch_tfms,
+                **{**block.dls_kwargs, **{name: answer.value for name, answer in self.loader.items()}},
+            )
+        program.remember(dls, self.code())
+        return dls
+
+    def code(self) -> str:
+        """Return the plain fastai program."""
+        import fastai.vision.all as vision
+
+        texts = [answer.text for answer in [*self.answers.values(), *self.loader.values()]]
+        helpers = [text for _, text in self.helpers]
+        own = {name for name, _ in self.helpers}
+        user = {name: value for name, value in self.namespace.items() if name not in own}
+        lines = [program.IMPORT]
+        before = program.definitions([*helpers, *texts], user, vars(vision))
+        lines += [text for text in before if text.startswith(("import ", "from "))]
+        rest = [text for text in before if not text.startswith(("import ", "from "))]
+        lines += ["", *rest] if rest else []
+        lines += ["", *self.source.lines]
+        lines += [f"{name} = {text}" for name, text in self.helpers]
+        lines.append("block = DataBlock(")
+        lines += [f"    {name}={_as_argument(answer.text)}," for name, answer in self.answers.items()]
+        arguments = "".join(f", {name}={answer.text}" for name, answer in self.loader.items())
+        lines += [")", f"dls = block.dataloaders({self.source.name}{arguments})"]
+        return "\n".join(lines)
+
+    def code_for(self, name: str) -> str:
+        """Return the program with the `DataLoaders` under another name than `dls`, its batch size worked out."""
+        if "bs" not in self.loader:
+            with reworded(self):
+                n_train = len(self.block().datasets(self.source.value).train)
+            self.loader["bs"] = Answer(str(default_bs(n_train)), default_bs(n_train))
+        return program.rename(self.code(), "dls", name)
+
+    def cell(self, names: Mapping[str, Any] | None = None) -> str:
+        """Return the answers as lines of a `%%datablock` cell, aligned, ready to paste."""
+        shown = {**{k: a.text for k, a in self.answers.items()}, **{k: a.text for k, a in self.loader.items()}}
+        if names is not None:
+            shown = {name: text for name, text in shown.items() if name in names}
+        width = max((len(name) for name in shown), default=0)
+        return "\n".join(f"{name:<{width}} = {text}" for name, text in shown.items())
+
+
+def datablock(source: Any, *, body: str | None = None, seed: int | None = 42, **answers: Any) -> Any:
+    """Make a fastai `DataLoaders` from a source; questions left open are worked out from it.
+
+    Args:
+        source: a folder of photos, a CSV file or DataFrame with a file column and a label column, or whatever
+            your own `get_items` takes.
+        body: answers as Python assignments, one a line, as in a `%%datablock` cell.
+        seed: seed of the split where `splitter` is left out; `None` for a new split every time.
+        **answers: arguments of `fastai.data.block.DataBlock` (blocks, get_items, get_x, get_y, splitter, item_tfms,
+            batch_tfms, …) and of its `dataloaders` (bs, val_bs, num_workers, …).
+
+    Returns:
+        An ordinary `DataLoaders`. `fastmagic.code(dls)` is the plain program that makes it.
+
+    Raises:
+        FastmagicError: the source does not exist or fits no known layout, or an answer is wrong.
+
+    Example:
+        >>> dls = datablock("bird_or_not", item_tfms=Resize(96), bs=16)  # doctest: +SKIP
+    """
+    return plan(source, body=body, seed=seed, given=answers).build()
+
+
+def plan(
+    source: Any,
+    *,
+    body: str | None = None,
+    namespace: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
+    texts: Mapping[str, str] | None = None,
+    seed: int | None = 42,
+    first_line: int = 1,
+    source_name: str = "",
+) -> Plan:
+    """Answer the questions of a data block, without building it.
+
+    Args:
+        source: as for `datablock`.
+        body: assignments, one question each.
+        namespace: the user's variables, on top of fastai's names.
+        given: answers as values; they win over the body.
+        texts: how to write a value of `given` in a program.
+        seed: seed of a split that is worked out.
+        first_line: the number the body's first line has for its reader.
+        source_name: the user's own name for a source that cannot be written down (a DataFrame).
+    """
+    import fastai.vision.all as vision
+
+    user = dict(namespace or {})
+    where = resolve_source(source, source_name)
+    answered, helpers = _evaluate(body, {**vars(vision), **user}, first_line) if body else ({}, [])
+    for name, value in (given or {}).items():
+        if name not in (*QUESTIONS, *LOADER):
+            raise FastmagicError(*_unknown(name))
+        text = (texts or {}).get(name) or _source_of(value, vars(vision)) or name
+        answered[name] = Answer(text, value)
+    for name, answer in answered.items():
+        _check_type(name, answer, vision)
+    questions = {name: answered[name] for name in QUESTIONS if name in answered}
+    open_ = _open_questions(questions, where)
+    worked = infer(where, seed, open_) if open_ else None
+    if worked:
+        where = worked.source or where
+        for name, text in worked.answers.items():
+            questions[name] = Answer(text, eval(text, dict(vars(vision))))
+    if where.is_table and "get_items" in answered:
+        raise FastmagicError(
+            _at(answered["get_items"]) + "get_items reads a folder, but the source is a table.",
+            "Leave get_items out, and let get_x = ColReader('…') name the file.",
+        )
+    return Plan(
+        source=where,
+        answers={name: questions[name] for name in QUESTIONS if name in questions},
+        loader={name: answered[name] for name in LOADER if name in answered},
+        worked=dict(worked.answers) if worked else {},
+        why=worked.why if worked else "",
+        namespace={**user, **{name: value for name, value in (given or {}).items() if _source_of(value, vars(vision)) is None}},
+        helpers=helpers,
+    )
+
+
+def resolve_source(source: Any, name: str = "") -> Source:
+    """Return a source from a path, a CSV file, `'digits'`, a DataFrame or any object.
+
+    Raises:
+        FastmagicError: a path that does not exist; names the closest that does.
+    """
+    if isinstance(source, (str, PurePath)):
+        path = Path(source).expanduser()
+        if str(source) == "digits" and not path.exists():
+            from .digits import digits
+
+            return Source(digits(), ["from fastmagic import digits", "path = digits()"], "path", digits())
+        if path.is_file() and path.suffix.lower() == ".csv":
+            table = read_table(path)
+            if table is None:
+                raise FastmagicError(f"{path} cannot be read as a CSV table.", "Try pd.read_csv on it, and give the DataFrame.")
+            return table
+        if not path.exists():
+            parent = path.parent
+            names = [p.name for p in parent.iterdir() if _may_be_source(p)] if parent.is_dir() else []
+            have = f"In {parent.resolve().name}/ there is {few(sorted(names), 6)}." if names else ""
+            raise FastmagicError(f"There is no folder or file {str(source)!r}.", did_you_mean(path.name, names) or have)
+        if path.is_file():
+            raise FastmagicError(f"{path} is a file.", "The source is a folder of photos, a CSV file or a DataFrame.")
+        return Source(path, [f"path = Path({str(path)!r})"], "path", path)
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
+        name = name or "df"
+        return Source(source, [f"# {name}: your DataFrame, {len(source):,} rows: {few(source.columns, 6)}"], name, Path())
+    name = name or "source"
+    literal = program.literal_source(source)
+    line = f"{name} = {literal}" if literal and len(literal) < 2000 else f"# {name}: your {type(source).__name__}"
+    return Source(source, [line], name)
+
+
+def _may_be_source(path: Path) -> bool:
+    return not path.name.startswith(".") and (path.is_dir() or path.suffix.lower() == ".csv")
+
+
+def _open_questions(answered: Mapping[str, Answer], source: Source) -> set[str]:
+    """Return the questions to work out: those a photo classifier needs and nobody answered."""
+    if "getters" in answered:
+        return {"splitter"} - set(answered)
+    if not isinstance(source.value, Path) and not source.is_table:
+        return set()
+    wanted = {"blocks", "splitter", "get_y", "item_tfms", "get_x" if source.is_table else "get_items"}
+    blocks = answered.get("blocks")
+    if blocks is not None:
+        names = [getattr(b, "__name__", type(b).__name__) for b in _listify(blocks.value)]
+        if not names or names[0] != "ImageBlock":
+            wanted -= {"item_tfms", "get_x", "get_items"}
+        if len(names) < 2 or names[1] != "CategoryBlock":
+            wanted -= {"get_y"}
+    return wanted - set(answered)
+
+
+# ---------------------------------------------------------------- reading a body
+
+
+def _evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[dict[str, Answer], list[tuple[str, str]]]:
+    """Return the answers of a body, and its helper assignments (`size = 192`) in order.
+
+    Raises:
+        FastmagicError: with the number and the text of the line that is wrong.
+    """
+    body = textwrap.dedent(body)
+    statements = _assignments(body, first_line)
+    lines = body.splitlines()
+    file_name = "<%%datablock>"
+    # So that tracebacks, and the user's own line in a message, can show the body.
+    padded = "\n" * (first_line - 1) + body
+    linecache.cache[file_name] = (len(padded), None, [line + "\n" for line in padded.splitlines()], file_name)
+    used = {node.id for s in statements for node in ast.walk(s.value) if isinstance(node, ast.Name)}
+    answers: dict[str, Answer] = {}
+    helpers: list[tuple[str, str]] = []
+    for statement in statements:
+        name = statement.targets[0].id  # type: ignore[attr-defined]
+        line = statement.lineno + first_line - 1
+        text = ast.get_source_segment(body, statement.value) or ast.unparse(statement.value)
+        # A tuple or a call may run over lines; in a program and in a message it stands on one.
+        text = ast.unparse(statement.value) if "\n" in text else text
+        shown = f"line {line}: {lines[statement.lineno - 1].strip()}"
+        is_answer = name in QUESTIONS or name in LOADER
+        if not is_answer and name not in used:
+            cause, fix = _unknown(name)
+            raise FastmagicError(f"{shown}\n{cause}", fix)
+        if name in answers:
+            raise FastmagicError(f"{shown}\n{name} is answered twice (first on line {answers[name].line}).", "Keep one of the two.")
+        tree = ast.Expression(statement.value)
+        ast.increment_lineno(tree, first_line - 1)
+        try:
+            value = eval(compile(tree, file_name, "eval"), namespace)
+        except NameError as error:
+            missing = getattr(error, "name", None) or str(error).split("'")[1]
+            raise FastmagicError(
+                f"{shown}\nThere is no {missing!r}.",
+                did_you_mean(missing, [n for n in namespace if not n.startswith("_")])
+                or f"Define {missing} in a cell above, or import it there.",
+            ) from error
+        except Exception as error:
+            raise FastmagicError(f"{shown}\n{type(error).__name__}: {error}", _hint(error)) from error
+        namespace[name] = value
+        if is_answer:
+            answers[name] = Answer(text, value, line)
+        else:
+            helpers.append((name, text))
+    return answers, helpers
+
+
+def _assignments(body: str, first_line: int) -> list[ast.Assign]:
+    lines = body.splitlines()
+
+    def at(line: int) -> str:
+        text = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+        return f"line {line + first_line - 1}: {text}"
+
+    try:
+        statements = ast.parse(body).body
+    except SyntaxError as error:
+        raise FastmagicError(f"{at(error.lineno or 1)}\n{error.msg}.", "Each line answers one question: name = value.") from None
+    for statement in statements:
+        shown = at(statement.lineno)
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)):
+            raise FastmagicError(
+                f"{shown}\nOnly assignments stand in a %%datablock.",
+                "Write functions and imports in a cell above and use their names here.",
+            )
+        if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)):
+            guess = f"Did you mean {shown.split(': ', 1)[1].replace(':', ' =', 1)}?" if isinstance(statement, ast.AnnAssign) else ""
+            raise FastmagicError(
+                f"{shown}\nOnly assignments stand in a %%datablock: name = value.",
+                guess or f"The names are {', '.join(('blocks', 'get_items', 'splitter', 'get_y', 'item_tfms', 'batch_tfms', 'bs'))}.",
+            )
+    return statements  # type: ignore[return-value]
+
+
+def _unknown(name: str) -> tuple[str, str]:
+    cause = f"DataBlock asks no question {name!r}."
+    near = closest(name, [*QUESTIONS, *LOADER], 1)
+    if name in ELSEWHERE:
+        return cause, ELSEWHERE[name]
+    return cause, f"Did you mean {near[0]!r}?" if near else f"It asks {', '.join(QUESTIONS[:5])}, item_tfms, batch_tfms and bs."
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, TypeError) and "missing" in str(error) and "argument" in str(error):
+        return "Give the function itself where fastai calls it: get_y = parent_label, not parent_label()."
+    return ""
+
+
+def _at(answer: Answer) -> str:
+    return f"line {answer.line}: " if answer.line is not None else ""
+
+
+def _check_type(name: str, answer: Answer, vision: types.ModuleType) -> None:
+    """Raise where an answer can never work, though Python accepts it."""
+    value, text = answer.value, answer.text
+
+    def wrong(cause: str, fix: str) -> FastmagicError:
+        line = f"line {answer.line}: {name} = {text}\n" if answer.line is not None else ""
+        return FastmagicError(line + cause, fix)
+
+    if name in ("get_items", "splitter", "get_x", "get_y"):
+        for part in _listify(value) if name in ("get_x", "get_y") else [value]:
+            if isinstance(part, str):
+                raise wrong(f"{name} is a function, not text.", f"For a column of a table: {name} = ColReader({part!r}).")
+            if not callable(part):
+                what = f"{name} is a function, not a {type(part).__name__}"
+                fix = "Give the function itself, without calling it: get_items = get_image_files."
+                raise wrong(f"{what}.", fix if name == "get_items" else f"For instance {_EXAMPLES[name]}.")
+            factory = getattr(part, "__name__", "")
+            if factory and getattr(vision, factory, None) is part and factory[0].isupper() and factory != "noop":
+                raise wrong(f"{factory} makes the function that {name} needs: call it.", f"For instance {_EXAMPLES.get(name, '')}.")
+    if name == "blocks":
+        for part in _listify(value):
+            if not (callable(part) or hasattr(part, "type_tfms")):
+                raise wrong(f"blocks takes blocks, not a {type(part).__name__}.", "For instance blocks = ImageBlock, CategoryBlock.")
+    if name in ("item_tfms", "batch_tfms"):
+        for part in _listify(value):
+            if not callable(part):
+                raise wrong(f"{name} takes transforms, not a {type(part).__name__}.", f"For instance {_EXAMPLES[name]}.")
+    if name in ("bs", "val_bs") and not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        raise wrong(f"{name} is how many items make a batch: a whole number above 0.", f"For instance {name} = 16.")
+
+
+_EXAMPLES = {
+    "get_items": "get_items = get_image_files",
+    "splitter": "splitter = RandomSplitter(0.2, seed=42)",
+    "get_x": "get_x = ColReader('file', pref='photos/')",
+    "get_y": "get_y = parent_label",
+    "item_tfms": "item_tfms = Resize(192, method='squish')",
+    "batch_tfms": "batch_tfms = aug_transforms()",
+}
+
+
+# ---------------------------------------------------------------- errors while building
+
+
+class reworded:
+    """Reword what an answer raised while fastai used it: the user's own line, and the item it was given."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if not isinstance(error, Exception) or isinstance(error, FastmagicError):
+            return
+        raise FastmagicError(*explain_error(error, self.plan)) from error
+
+
+def explain_error(error: Exception, plan: Plan) -> tuple[str, str]:
+    """Return cause and fix of an exception from inside fastai: the last line of the user's own, and its item."""
+    cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    frame = _user_frame(error)
+    if frame is None:
+        return f"Building the data block failed.\n{cause}", "%datablock … --explain walks one item through every step."
+    code, line, local = frame
+    text = linecache.getline(code.co_filename, line).strip()
+    where = f"line {line}: {text}" if code.co_filename == "<%%datablock>" else f"in {code.co_name}: {text}"
+    argument = local.get(code.co_varnames[0]) if code.co_argcount else None
+    item = f", for {_short(argument)}" if argument is not None else ""
+    names = [name for name in (*plan.namespace, *local) if not name.startswith("_")]
+    hint = did_you_mean(error.name, names) if isinstance(error, NameError) and error.name else ""
+    return f"{where}\n{cause}{item}", hint or "%datablock … --explain walks one item through every step."
+
+
+def _user_frame(error: BaseException) -> tuple[types.CodeType, int, dict[str, Any]] | None:
+    """Return code, line and variables of the innermost frame the user wrote: in a body, a cell or `__main__`."""
+    found = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        file_name = frame.f_code.co_filename
+        if file_name == "<%%datablock>" or (frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name != "<module>"):
+            found = (frame.f_code, traceback.tb_lineno, dict(frame.f_locals))
+        traceback = traceback.tb_next
+    return found
+
+
+# ---------------------------------------------------------------- small things
+
+
+def _short(value: Any, width: int = 90) -> str:
+    text = str(value) if isinstance(value, PurePath) else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= width else "…" + text[-width:] if isinstance(value, PurePath) else text[:width] + "…"
+
+
+def _listify(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) or type(value).__name__ == "L" else [value]
+
+
+def _as_argument(text: str) -> str:
+    """Return an expression for use as an argument: a bare tuple gets its parentheses."""
+    tree = ast.parse(text, mode="eval").body
+    return f"({text})" if isinstance(tree, ast.Tuple) and not text.startswith("(") else text
+
+
+def _source_of(value: Any, vocabulary: Mapping[str, Any]) -> str | None:
+    """Return how to write a value: a literal, a name of fastai's, or a list of these; `None` if it cannot be told."""
+    literal = program.literal_source(value)
+    if literal is not None:
+        return literal
+    name = getattr(value, "__name__", None)
+    if name and vocabulary.get(name) is value:
+        return name
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "L":
+        parts = [_source_of(part, vocabulary) for part in value]
+        if all(part is not None for part in parts):
+            return f"[{', '.join(str(part) for part in parts)}]"
+    return None

@@ -1,0 +1,326 @@
+"""`%datablock --explain`: one item walked through every step of a data block, with pictures, shapes and where it broke.
+
+What `DataBlock.summary` prints, but to look at; and it goes on to say which item and which step failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from ..errors import FastmagicError, did_you_mean
+from ..render import Shown, escape, html_table, image_tag, text_table
+from .datablock import Plan, explain_error
+from .datablock import plan as plan_block
+
+
+@dataclass
+class Step:
+    """One step: what was applied, what came out, and what went wrong."""
+
+    name: str
+    part: str
+    value: Any = None
+    error: str = ""
+
+
+class Said(str):
+    """What a step gives in words, where the value itself is too long to show."""
+
+
+def explain(source: Any, *, item: int | str | None = None, **answers: Any) -> Shown:
+    """Walk one item through every step of a data block.
+
+    Args:
+        source, **answers: as for `fastmagic.datablock`.
+        item: a number, or part of the item's name; 0 by default.
+
+    Returns:
+        A table to look at: step, type, shape, values and picture; the first failure ends it.
+
+    Example:
+        >>> explain("bird_or_not", item=12)  # doctest: +SKIP
+    """
+    return walk(plan_block(source, given=answers), item)
+
+
+def walk(plan: Plan, item: int | str | None = None) -> Shown:
+    """Walk an item of a planned data block; see `explain`."""
+    from fastai.torch_core import no_random
+
+    with no_random():
+        return _table(*_steps(plan, item))
+
+
+def _steps(plan: Plan, wanted: int | str | None) -> tuple[Any, list[Step]]:
+    block = plan.block()
+    steps: list[Step] = []
+    try:
+        items = (block.get_items or (lambda source: source))(plan.source.value)
+        count = len(items)
+    except Exception as error:
+        return None, [Step("get_items", "items", error=_say(error, plan))]
+    steps.append(Step(_name(plan, "get_items", "the table's rows"), "items", Said(f"{count:,} items")))
+    if count == 0:
+        steps[-1].error = "nothing was found"
+        return None, steps
+    item, index = _choose(items, wanted)
+    try:
+        from fastai.data.transforms import RandomSplitter
+
+        splits = (block.splitter or RandomSplitter())(items)
+        sizes = " + ".join(f"{len(s):,}" for s in splits)
+        names = ["train", "valid", *[f"split {i}" for i in range(2, len(splits))]]
+        where = next((names[i] for i, split in enumerate(splits) if index in set(map(int, split))), "no split")
+        steps.append(Step(_name(plan, "splitter", "RandomSplitter()"), "items", Said(f"{sizes}; this one is in {where}")))
+    except Exception as error:
+        steps.append(Step(_name(plan, "splitter", ""), "items", error=_say(error, plan)))
+        return item, steps
+    parts = _parts(block)
+    outputs = []
+    for i, (part, transforms) in enumerate(zip(parts, block._combine_type_tfms(), strict=False)):
+        value, good = _through(transforms, item, part, plan, steps, items, i, block)
+        if not good:
+            return item, steps
+        outputs.append(value)
+    value = tuple(outputs)
+    for transform in _ordered(block.item_tfms):
+        value, good = _apply(transform, value, "item_tfms", plan, steps)
+        if not good:
+            return item, steps
+    batch = _collated(value, plan, steps)
+    if batch is None:
+        return item, steps
+    for transform in _ordered(block.batch_tfms):
+        batch, good = _apply(transform, batch, "batch_tfms", plan, steps)
+        if not good:
+            break
+    return item, steps
+
+
+def _choose(items: Any, wanted: int | str | None) -> tuple[Any, int]:
+    at = (lambda i: items.iloc[i]) if hasattr(items, "iloc") else (lambda i: items[i])
+    count = len(items)
+    text = str(wanted if wanted is not None else 0)
+    if text.lstrip("-").isdigit():
+        index = int(text)
+        if not -count <= index < count:
+            raise FastmagicError(f"There is no item {index}.", f"There are {count} items: 0 to {count - 1}.")
+        return at(index), index % count
+    for i in range(count):
+        if text in str(at(i)):
+            return at(i), i
+    names = [getattr(at(i), "name", str(at(i))) for i in range(min(count, 2000))]
+    raise FastmagicError(f"No item has {text!r} in its name.", did_you_mean(text, map(str, names)))
+
+
+def _parts(block: Any) -> list[str]:
+    n = len(block.type_tfms)
+    if n == 2 and block.n_inp == 1:
+        return ["input", "target"]
+    return [f"input {i + 1}" if i < block.n_inp else f"target {i + 1 - block.n_inp}" for i in range(n)]
+
+
+def _through(
+    transforms: Any, item: Any, part: str, plan: Plan, steps: list[Step], items: Any, index: int, block: Any
+) -> tuple[Any, bool]:
+    """Run getters and type transforms over an item; categories are set up over all items first, as fastai does."""
+    from fastai.torch_basics import Pipeline
+
+    pipeline = Pipeline(transforms)
+    value = item
+    done: list[Any] = []
+    for transform in pipeline.fs:
+        name = _transform_name(transform)
+        if name == "noop":
+            done.append(transform)
+            continue
+        if hasattr(transform, "setups") and _needs_setup(transform):
+            try:
+                transform.setup(_Before(items, list(done)), True)
+            except _ItemError as failed:
+                said = f"item {_item_name(failed.item)}: {_say(failed.error, plan)}"
+                steps.append(Step(failed.step, part, error=said))
+                return None, False
+            except Exception as error:
+                steps.append(Step(name, part, error=_say(error, plan)))
+                return None, False
+        value, good = _apply(transform, value, part, plan, steps)
+        if not good:
+            return None, False
+        done.append(transform)
+    if not steps or steps[-1].part != part:
+        steps.append(Step("as it is", part, value))
+    return value, True
+
+
+class _ItemError(Exception):
+    """An item that broke while the vocab was collected from all of them."""
+
+    def __init__(self, error: Exception, item: Any, step: str):
+        self.error, self.item, self.step = error, item, step
+
+
+class _Before:
+    """The items after the transforms so far: what a `Categorize` collects its vocab from."""
+
+    def __init__(self, items: Any, transforms: list[Any]):
+        self.source, self.transforms = items, transforms
+        self.items = items
+        # OneHotEncode asks for the classes that the transform before it found.
+        self.vocab = next((t.vocab for t in reversed(transforms) if hasattr(t, "vocab")), None)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Any:
+        at = (lambda i: self.source.iloc[i]) if hasattr(self.source, "iloc") else (lambda i: self.source[i])
+        for i in range(len(self.source)):
+            value = at(i)
+            for transform in self.transforms:
+                try:
+                    value = transform(value)
+                except Exception as error:
+                    raise _ItemError(error, at(i), _transform_name(transform)) from error
+            yield value
+
+
+def _needs_setup(transform: Any) -> bool:
+    return type(transform).__name__ in (
+        "Categorize", "MultiCategorize", "EncodedMultiCategorize", "OneHotEncode", "RegressionSetup",
+    )  # fmt: skip
+
+
+def _apply(transform: Any, value: Any, part: str, plan: Plan, steps: list[Step]) -> tuple[Any, bool]:
+    name = _transform_name(transform)
+    try:
+        # split_idx 0: training, with augmentation, as the batches that a model learns from.
+        value = transform(value, split_idx=0) if hasattr(transform, "split_idx") else transform(value)
+    except Exception as error:
+        steps.append(Step(name, part, error=_say(error, plan)))
+        return None, False
+    steps.append(Step(name, part, value))
+    return value, True
+
+
+def _collated(value: tuple[Any, ...], plan: Plan, steps: list[Step]) -> Any:
+    from fastai.data.load import fa_collate
+    from fastai.torch_core import default_device, to_device
+
+    try:
+        batch = to_device(fa_collate([value]), default_device())
+        from fastai.torch_core import retain_types
+
+        batch = retain_types(batch, value)
+    except Exception as error:
+        steps.append(Step("collate", "a batch of one", error=_say(error, plan)))
+        return None
+    steps.append(Step("collate", "a batch of one", batch))
+    return batch
+
+
+def _ordered(transforms: Any) -> list[Any]:
+    from fastai.torch_basics import Pipeline
+
+    return list(Pipeline(transforms).fs)
+
+
+def _transform_name(transform: Any) -> str:
+    name = getattr(transform, "name", None)
+    if type(transform).__name__ not in ("Transform", "function", "type", "ItemTransform") and not callable(name):
+        name = type(transform).__name__
+    name = str(name or getattr(transform, "__name__", type(transform).__name__))
+    return "PILImage.create" if name == "PILBase.create" else name.split(" --")[0]
+
+
+def _name(plan: Plan, question: str, default: str) -> str:
+    answer = plan.answers.get(question)
+    return f"{question} = {answer.text}" if answer else default
+
+
+def _say(error: Exception, plan: Plan) -> str:
+    cause, _ = explain_error(error, plan)
+    return cause.removeprefix("Building the data block failed.\n").replace("\n", ": ")
+
+
+# ---------------------------------------------------------------- the table
+
+
+def _table(item: Any, steps: list[Step]) -> Shown:
+    header = ["", "step", "", "gives", "values"]
+    rows, plain = [], []
+    broken = None
+    last_part = ""
+    before: list[tuple[str, str]] = []
+    for step in steps:
+        part = step.part if step.part != last_part else ""
+        last_part = step.part
+        if step.error:
+            broken = step
+            gives, values, picture = "✗ broke here", step.error, ""
+        else:
+            pairs = [_describe(value) for value in (step.value if _is_item(step.value) else [step.value])]
+            # Of an item's parts, only those that this step changed.
+            changed = [pair for pair in pairs if pair not in before] or pairs[:1]
+            before = pairs
+            gives, values, picture = ", ".join(p[0] for p in changed), "; ".join(p[1] for p in changed), _thumbnail(step.value)
+        rows.append([escape(part), f"<code>{escape(step.name)}</code>", picture, escape(gives), escape(values)])
+        plain.append([part, step.name, gives, values])
+    what = _item_name(item)
+    ending = (
+        f"✗ It breaks in {broken.name}: see above." if broken else "✓ Every step works for this item."
+    )
+    html = f"<p>Item <code>{escape(what)}</code></p>{html_table(header, rows, raw=range(5), wide=[1, 3, 4])}<p>{escape(ending)}</p>"
+    text = f"Item {what}\n{text_table(('', 'step', 'gives', 'values'), plain)}\n{ending}"
+    return Shown(html, text)
+
+
+def _is_item(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value)
+
+
+def _item_name(item: Any) -> str:
+    if isinstance(item, PurePath):
+        return f"{item.parent.name}/{item.name}"
+    if hasattr(item, "to_dict"):
+        return ", ".join(f"{k}={v}" for k, v in item.to_dict().items())[:160]
+    return str(item)[:160]
+
+
+def _describe(value: Any) -> tuple[str, str]:
+    """Return type with shape, and the range or the value itself."""
+    if isinstance(value, Said):
+        return value, ""
+    name = type(value).__name__
+    if hasattr(value, "getbands"):
+        low, high = value.convert("L").getextrema()
+        return f"{name} {value.size[0]} × {value.size[1]} px, {value.mode}", f"{low} … {high}"
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        shape = " × ".join(str(n) for n in value.shape) or "one number"
+        kind = str(value.dtype).removeprefix("torch.")
+        numbers = value.float()
+        if numbers.numel() == 1:
+            return f"{name} {kind}", f"{numbers.item():g}"
+        return f"{name} {shape}, {kind}", f"{numbers.min().item():.3g} … {numbers.max().item():.3g}, mean {numbers.mean().item():.3g}"
+    if isinstance(value, PurePath):
+        return name, f"{value.parent.name}/{value.name}"
+    return name, str(value)[:120]
+
+
+def _thumbnail(value: Any) -> str:
+    if _is_item(value):
+        return _thumbnail(value[0])
+    if hasattr(value, "getbands"):
+        return image_tag(value.copy(), alt="the picture after this step")
+    if hasattr(value, "dtype") and getattr(value, "ndim", 0) in (3, 4):
+        picture = value[0] if value.ndim == 4 else value
+        if picture.shape[0] not in (1, 3):
+            return ""
+        from PIL import Image
+
+        numbers = picture.detach().cpu().float()
+        low, high = (0.0, 255.0) if numbers.max() > 4 else (0.0, 1.0) if numbers.min() >= 0 and numbers.max() <= 1 else (numbers.min().item(), numbers.max().item())
+        array = ((numbers - low) / max(high - low, 1e-6)).clamp(0, 1).mul(255).byte().permute(1, 2, 0).numpy()
+        return image_tag(Image.fromarray(array.squeeze()), alt="the picture after this step")
+    return ""

@@ -1,0 +1,62 @@
+"""What a person is told when something is wrong: one cause, one next step, the closest right name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FastmagicError(Exception):
+    """A mistake a person can mend, told in a few lines: the cause, then the next step.
+
+    Args:
+        cause: what is wrong, one or two sentences.
+        fix: what to do next, in the imperative; shown on a line of its own.
+
+    >>> print(FastmagicError("No folder 'brids'.", "Did you mean 'birds'?"))
+    No folder 'brids'.
+    Did you mean 'birds'?
+    """
+
+    def __init__(self, cause: str, fix: str = ""):
+        self.cause, self.fix = cause, fix
+        super().__init__(cause if not fix else f"{cause}\n{fix}")
+
+
+def closest(word: str, names: Iterable[str], n: int = 3) -> list[str]:
+    """Return up to `n` of `names` that `word` may have been meant for, best first.
+
+    Case does not count: `difflib`'s ratio is taken over lower-case forms.
+
+    >>> closest("spliter", ["splitter", "blocks", "get_y"])
+    ['splitter']
+    """
+    by_lower: dict[str, str] = {}
+    for name in names:
+        by_lower.setdefault(name.lower(), name)
+    lower = word.lower()
+    matches = difflib.get_close_matches(lower, by_lower, n=n, cutoff=0.6)
+    # A long name that contains the word ('convnext' for 'convnext_tiny') scores low in difflib but is meant.
+    if len(lower) >= 4 and len(matches) < n:
+        matches += [low for low in sorted(by_lower, key=len) if lower in low and low not in matches][: n - len(matches)]
+    return [by_lower[match] for match in matches]
+
+
+def did_you_mean(word: str, names: Iterable[str], n: int = 3) -> str:
+    """Return "Did you mean …?" for the closest names, or an empty string where nothing is close.
+
+    >>> did_you_mean("RandomSpliter", ["RandomSplitter", "GrandparentSplitter"], n=1)
+    "Did you mean 'RandomSplitter'?"
+    """
+    found = closest(word, names, n)
+    return f"Did you mean {' or '.join(repr(name) for name in found)}?" if found else ""
+
+
+def few(items: Iterable[object], n: int = 5) -> str:
+    """Join the first `n` items with commas and count the rest.
+
+    >>> few(["a", "b", "c"], n=2)
+    'a, b and 1 more'
+    """
+    names = [str(item) for item in items]
+    return ", ".join(names) if len(names) <= n else f"{', '.join(names[:n])} and {len(names) - n} more"

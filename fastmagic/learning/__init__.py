@@ -1,0 +1,1 @@
+"""Learning: architectures, training, predictions and what a trained model gets wrong."""

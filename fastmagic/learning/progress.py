@@ -1,0 +1,81 @@
+"""What a training shows while it runs where no live plot can: one tidy table of epochs, and how far the epoch is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastai.callback.core import Callback
+
+from ..render import Shown, html_table, text_table
+
+EVERY = 0.5  # seconds between two updates; a training step takes milliseconds, a redrawn cell is not free
+
+
+class EpochTable(Callback):
+    """Shows a table of epochs while a learner trains: losses and metrics, frozen and unfrozen fits in one.
+
+    Args:
+        update: called with what to show, at most twice a second and at every epoch.
+
+    Example:
+        >>> learn.fit(1, cbs=EpochTable(print))  # doctest: +SKIP
+    """
+
+    order = 60  # after Recorder (50), whose log it reads
+
+    def __init__(self, update: Callable[[Shown], None]):
+        self.update = update
+        self.rows: list[list[str]] = []
+        self.started = 0.0
+        self.last = 0.0
+        self.fits = 0
+
+    def before_fit(self) -> None:
+        self.fits += 1
+        self.started = time.perf_counter()
+
+    def after_batch(self) -> None:
+        now = time.perf_counter()
+        if now - self.last < EVERY:
+            return
+        self.last = now
+        self._show(self._running(now))
+
+    def after_epoch(self) -> None:
+        log = list(self.recorder.log)
+        self.rows.append([self._epoch_name(), *[_number(v) for v in log[1:-1]], str(log[-1])])
+        self._show("")
+
+    def after_fit(self) -> None:
+        self._show("")
+
+    def _epoch_name(self) -> str:
+        frozen = " (body frozen)" if getattr(self.learn, "opt", None) is not None and self.opt.frozen_idx > 0 else ""
+        return f"{self.epoch + 1}{frozen}"
+
+    def _running(self, now: float) -> str:
+        part = "training" if self.training else "validating"
+        left = ""
+        if self.training:
+            done = self.epoch + (self.iter + 1) / max(self.n_iter, 1)
+            seconds = (now - self.started) / done * (self.n_epoch - done)
+            left = f", about {_duration(seconds)} left"
+        loss = f", loss {float(self.smooth_loss):.3f}" if self.training and getattr(self.learn, "smooth_loss", None) is not None else ""
+        return f"epoch {self.epoch + 1} of {self.n_epoch}, {part} batch {self.iter + 1} of {self.n_iter}{loss}{left}"
+
+    def _show(self, running: str) -> None:
+        header = ["epoch", *[str(name) for name in list(self.recorder.metric_names)[1:]]]
+        html = (html_table(header, self.rows) if self.rows else "") + (f'<p class="dim">{running}</p>' if running else "")
+        text = (text_table(header, self.rows) if self.rows else "") + (f"\n{running}" if running else "")
+        self.update(Shown(html or "<p></p>", text.strip("\n")))
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{float(value):.4f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

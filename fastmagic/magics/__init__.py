@@ -1,0 +1,109 @@
+"""The magics: the only rooms that know IPython. This one registers them all, without importing any of them."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import no_var_expand
+
+from .settings import FastMagic
+
+if TYPE_CHECKING:
+    from .core import Magic
+
+# Name of each magic and the module that holds it, imported the first time the magic is used.
+MAGICS = {
+    "datablock": "data",
+    "check": "data",
+    "train": "learning",
+    "models": "learning",
+    "predict": "learning",
+    "results": "learning",
+}
+
+_preload: threading.Thread | None = None
+
+
+def load(shell: Any) -> None:
+    """Register every magic, its Tab completion and the settings on an IPython shell.
+
+    Nothing heavier than traitlets is imported. In a kernel a background thread then imports fastai
+    while the user is still reading; `c.FastMagic.preload = False` in an IPython configuration file turns that off.
+    """
+    settings = FastMagic.attach(shell)
+    for name in MAGICS:
+        shell.register_magic_function(_stub(shell, name), magic_kind="line_cell", magic_name=name)
+        for prefix in ("%", "%%"):
+            shell.set_hook("complete_command", _complete, str_key=f"{prefix}{name}")
+    transforms = shell.input_transformers_cleanup
+    if comments_above_magic not in transforms:
+        transforms.append(comments_above_magic)
+    if settings.preload and hasattr(shell, "kernel"):
+        preload()
+
+
+def find(name: str) -> Magic:
+    """Return the magic called `name`, importing the module it lives in."""
+    return getattr(importlib.import_module(f"{__name__}.{MAGICS[name]}"), name)
+
+
+def _stub(shell: Any, name: str) -> Any:
+    @no_var_expand
+    def magic(line: str, cell: str | None = None) -> None:
+        find(name)(shell, line, cell)
+
+    magic.__name__ = name
+    magic.__doc__ = f"%{name} --help shows the options and examples of this magic."
+    return magic
+
+
+def _complete(shell: Any, event: Any) -> list[str]:
+    """Answer IPython's `complete_command` hook, the one completion interface that 7.34 and 9 share."""
+    from .complete import completions
+
+    return completions(shell, find(event.command.lstrip("%")), event)
+
+
+def comments_above_magic(lines: list[str]) -> list[str]:
+    """Let `%%datablock` stand below comment lines, and let its body be empty; IPython itself allows neither.
+
+    Comments move below the magic line, so that every line of the body keeps its number.
+    """
+    for i, line in enumerate(lines):
+        if line.startswith("%%") and line[2:].split(None, 1)[:1] and line[2:].split(None, 1)[0] in MAGICS:
+            magic_line = line if line.endswith("\n") else line + "\n"
+            body = lines[:i] + lines[i + 1 :]
+            return [magic_line, *body] if "".join(body) else [magic_line, "\n"]
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+    return lines
+
+
+def preload() -> threading.Thread:
+    """Start importing fastai in the background, once, and return the thread that does it."""
+    global _preload
+    if _preload is None:
+        _preload = threading.Thread(target=_import_fastai, name="fastmagic-preload", daemon=True)
+        _preload.start()
+    return _preload
+
+
+def wait_for_preload() -> None:
+    """Wait for a background import that is under way; return at once where there is none."""
+    if _preload is not None and _preload is not threading.current_thread():
+        _preload.join()
+
+
+def _import_fastai() -> None:
+    # torch 2.15 warns that torch.jit.script, which fastai uses while it is imported, is deprecated. It is nothing
+    # a reader of the notebook can act on. The filter stays: restoring filters from a thread would undo the user's own.
+    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script", category=DeprecationWarning)
+    # An import that fails here fails again, with its message, in the cell that needs it.
+    try:
+        importlib.import_module("fastai.vision.all")
+    except Exception:
+        return

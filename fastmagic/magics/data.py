@@ -1,0 +1,167 @@
+"""The magics about data: `%datablock` and `%check`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import FastmagicError
+from .core import Call, NewName, Number, Option, Place, magic
+
+
+class _DlsName(NewName):
+    """The name that a data block gets: any name, not only one that is taken."""
+
+    def complete(self, prefix: str, session: Any) -> list[str]:
+        return session.variables("DataLoaders")
+
+
+class _Source(Place):
+    type_names = ("str", "PurePath", "DataFrame", "list", "L")
+
+    def complete(self, prefix: str, session: Any) -> list[str]:
+        return [*super().complete(prefix, session), "digits"]
+
+
+@magic(
+    Option("dls", "name of the DataLoaders made (default: dls)", _DlsName()),
+    Option("--from", "a folder of photos, a CSV file, a DataFrame, or digits; default: the newest path", _Source()),
+    Option("--bs", "batch size; default: worked out from the number of items", Number(int, minimum=1)),
+    Option("--show", "how many pictures to show (default: 6; 0 for none)", Number(int, minimum=0)),
+    Option("--seed", "seed of the split that is worked out (default: 42)", Number(int)),
+    Option("--explain", "walk one item through every step, with pictures and shapes; build nothing"),
+    Option("--item", "the item that --explain walks: a number or part of its name (default: 0)"),
+    examples="""
+        %datablock dls --from bird_or_not           # works the five questions out
+        %datablock dls --from labels.csv --bs 32
+        %datablock dls --from digits --explain
+        %%datablock dls --from bird_or_not --bs 64
+        blocks    = ImageBlock, CategoryBlock
+        get_items = get_image_files
+        splitter  = RandomSplitter(0.2, seed=42)
+        get_y     = parent_label
+        item_tfms = Resize(192, method='squish')
+    """,
+    gives="dls",
+    body=True,
+)
+def datablock(call: Call) -> Any:
+    """
+    Make fastai DataLoaders from five answers: one assignment a line, under DataBlock's own names.
+
+    What is left out is worked out from the source and said aloud. Your own functions and variables
+    work in the answers; names assigned there stay there.
+    """
+    from ..data import describe
+    from ..data.datablock import plan
+
+    settings = call.session.settings
+    options = call.options
+    source = options["from"]
+    if source is None:
+        source = _newest_source(call)
+    # %datablock NAME is the name to bind, as --into is.
+    call.options["into"] = options.get("into") or options["dls"] or "dls"
+    planned = plan(
+        source,
+        body=call.body,
+        namespace=call.session.namespace,
+        given={"bs": options["bs"]} if options["bs"] else None,
+        seed=options["seed"] if options["seed"] is not None else settings.seed,
+        first_line=2,
+        source_name=call.words.get("from", "") if call.words.get("from", "").isidentifier() else "",
+    )
+    if options["code"]:
+        print(planned.code_for(call.options["into"]))
+        return None
+    if options["explain"]:
+        from ..data.explain import walk
+
+        call.show(walk(planned, options["item"]))
+        return None
+    dls = planned.build()
+    _tell_worked_out(planned, call)
+    call.show(describe.summary(dls))
+    wanted = options["show"] if options["show"] is not None else settings.show
+    picture = describe.grid(dls, wanted) if wanted else None
+    if picture is not None:
+        call.show(picture)
+    _warn(dls, call)
+    return dls
+
+
+def _newest_source(call: Call) -> Any:
+    newest = call.session.newest("PurePath")
+    if newest is None:
+        raise FastmagicError("Which photos? No source was given.", "Write --from FOLDER, or --from digits to try it.")
+    call.words["from"] = newest[0]
+    return newest[1]
+
+
+def _tell_worked_out(planned: Any, call: Call) -> None:
+    if planned.worked:
+        why = f" ({planned.why})" if planned.why else ""
+        print(f"Worked out{why}:")
+        print(planned.cell() if call.body is None else planned.cell(planned.worked))
+
+
+def _warn(dls: Any, call: Call) -> None:
+    """Say at once what the fast checks find; nothing where all is well."""
+    from ..data.check import check as run_check
+
+    report = run_check(dls, fast=True)
+    if len(list(report)):
+        print(report)
+
+
+@magic(
+    Option("what", "a folder, CSV file, DataFrame or DataLoaders; default: the newest DataLoaders", Place()),
+    Option("--fast", "only what needs no picture opened: labels, splits, empty files"),
+    Option("--fix", "move unreadable files and second copies to quarantine (nothing is deleted)"),
+    Option("--undo", "bring back what the last --fix moved"),
+    examples="""
+        %check                       # the newest DataLoaders
+        %check bird_or_not           # a folder
+        %check dls --fix
+        %check dls --undo
+    """,
+    gives="report",
+)
+def check(call: Call) -> Any:
+    """
+    Find what will go wrong in training, and how to mend it.
+
+    Looks for missing, unreadable and duplicate pictures (also across the split), labels that make no
+    sense, and splits that cannot be trusted. --fix sets files aside; --undo brings them back.
+    """
+    from ..data.check import check as run_check
+
+    what = call.options["what"]
+    if what is None:
+        newest = call.session.newest("DataLoaders") or call.session.newest("PurePath")
+        if newest is None:
+            raise FastmagicError("What should be checked? There are no DataLoaders yet.", "Name a folder: %check FOLDER")
+        call.words["what"], what = newest
+    if call.options["code"]:
+        print(_check_code(call))
+        return None
+    report = run_check(what, fast=call.options["fast"], fix=call.options["fix"], undo=call.options["undo"])
+    call.show(report)
+    return report
+
+
+def _check_code(call: Call) -> str:
+    what = call.words.get("what", "dls")
+    value = call.options["what"]
+    shown = what if what.isidentifier() and what in call.session.namespace else repr(str(value))
+    return "\n".join(
+        [
+            "# fastai itself only checks that files open:",
+            "from fastai.vision.all import *",
+            "",
+            f"files = get_image_files({shown})" if shown.startswith("'") else f"files = {shown}.items",
+            "failed = verify_images(files)",
+            "print(failed)",
+        ]
+    )
+
+

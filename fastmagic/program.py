@@ -1,0 +1,156 @@
+"""The plain fastai program behind what fastmagic makes: kept beside each object, printed by `--code`.
+
+The text is what ran: questions of a data block are evaluated from the very expressions printed here, so program and
+result cannot drift apart. Names from the user's own cells are carried along as source.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import textwrap
+import types
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from .errors import FastmagicError
+
+IMPORT = "from fastai.vision.all import *"
+
+_programs: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
+def remember(made: Any, program: str) -> None:
+    """Keep the program that makes an object for as long as the object lives."""
+    _programs[made] = program
+
+
+def code(made: Any) -> str:
+    """Return the plain fastai program that makes `made`, a `DataLoaders` or `Learner` from fastmagic.
+
+    Raises:
+        FastmagicError: the object was not made by fastmagic.
+
+    Example:
+        >>> print(fastmagic.code(learn))  # doctest: +SKIP
+    """
+    program = _programs.get(made)
+    if program is None:
+        raise FastmagicError(
+            f"This {type(made).__name__} was not made by fastmagic, so its program is not known.",
+            "It is the code you made it with.",
+        )
+    return program
+
+
+def known(made: Any) -> str | None:
+    """Return the program of an object, or `None` where the user made it without fastmagic."""
+    return _programs.get(made)
+
+
+def rename(program: str, old: str, new: str) -> str:
+    """Return a program with a variable of its own renamed, comments and layout kept."""
+    if old == new:
+        return program
+    names = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Name) and node.id == old]
+    lines = program.splitlines()
+    for node in sorted(names, key=lambda n: (n.lineno, n.col_offset), reverse=True):
+        line = lines[node.lineno - 1].encode()
+        start = node.col_offset
+        lines[node.lineno - 1] = (line[:start] + new.encode() + line[start + len(old.encode()) :]).decode()
+    return "\n".join(lines)
+
+
+def definitions(expressions: Iterable[str], namespace: Mapping[str, Any], vocabulary: Mapping[str, Any]) -> list[str]:
+    """Return the source of every user-defined name that the expressions use, in an order that runs.
+
+    Functions and classes come as source, modules as imports, plain values as literals; what cannot be written down
+    (a DataFrame, a model) is named in a comment.
+
+    Args:
+        expressions: Python source.
+        namespace: the user's variables.
+        vocabulary: names the program has from its first import.
+    """
+    found: dict[str, str] = {}
+
+    def visit(source: str) -> None:
+        for name in _free_names(source):
+            if name in found or name not in namespace or vocabulary.get(name, _MISSING) is namespace[name]:
+                continue
+            text = _definition(name, namespace[name])
+            if text.startswith(("def ", "class ", "@", f"{name} = lambda")):
+                found[name] = ""  # a recursive function must not be visited again
+                visit(text)
+                del found[name]
+            found[name] = text
+
+    for expression in expressions:
+        visit(expression)
+    return list(found.values())
+
+
+_MISSING = object()
+
+
+def _free_names(source: str) -> list[str]:
+    """Return the names a piece of source reads without binding them itself."""
+    try:
+        tree = ast.parse(textwrap.dedent(source))
+    except SyntaxError:
+        return []
+    read: dict[str, None] = {}
+    bound: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Load):
+                read[node.id] = None
+            else:
+                bound.add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+    return [name for name in read if name not in bound and not hasattr(builtins, name)]
+
+
+def _definition(name: str, value: Any) -> str:
+    if isinstance(value, types.ModuleType):
+        return f"import {value.__name__}" if value.__name__ == name else f"import {value.__name__} as {name}"
+    module = getattr(value, "__module__", None)
+    if callable(value) and hasattr(value, "__qualname__"):
+        if module not in (None, "__main__", "builtins") and "." not in value.__qualname__ and "<" not in value.__qualname__:
+            alias = "" if value.__qualname__ == name else f" as {name}"
+            return f"from {module} import {value.__qualname__}{alias}"
+        try:
+            source = textwrap.dedent(inspect.getsource(value)).rstrip()
+        except (OSError, TypeError):
+            return f"# {name}: defined in your notebook"
+        return source if source.startswith(("def ", "class ", "@", f"{name} =")) else f"# {name}: {source}"
+    literal = literal_source(value)
+    return f"{name} = {literal}" if literal else f"# {name}: a {type(value).__name__} of your notebook"
+
+
+def literal_source(value: Any) -> str | None:
+    """Return the source of a plain value (numbers, text, paths, lists and dicts of these), else `None`."""
+    if isinstance(value, PurePath):
+        return f"Path({str(value)!r})"
+    if isinstance(value, (list, tuple, set)) and type(value) in (list, tuple, set):
+        parts = [literal_source(v) for v in value]
+        if any(part is None for part in parts) or (isinstance(value, set) and not value):
+            return None
+        inner = ", ".join(str(part) for part in parts)
+        if isinstance(value, tuple):
+            return f"({inner},)" if len(parts) == 1 else f"({inner})"
+        return f"[{inner}]" if isinstance(value, list) else f"{{{inner}}}"
+    if type(value) is dict:
+        pairs = [(literal_source(k), literal_source(v)) for k, v in value.items()]
+        return None if any(k is None or v is None for k, v in pairs) else f"{{{', '.join(f'{k}: {v}' for k, v in pairs)}}}"
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return repr(value)
+    return None
+
+
