@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,10 @@ class Training:
     learner: list[str]
     fit: list[str]
     namespace: dict[str, Any]
-    epochs: int
-    frozen: int
     bs: int
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
+    downloads: bool
+    offline: bool
 
     def code(self, dls_name: str = "dls", learn_name: str = "learn") -> str:
         """Return the plain fastai program, from the data to the trained learner."""
@@ -125,6 +125,8 @@ class Training:
             say: takes one line at a time for the reader.
             quiet: leave out fastai's own progress bar and table.
         """
+        if self.downloads:
+            require_weights(self.arch, self.offline)
         for note in self.notes:
             say(note)
         view = fresh_view(self.dls)
@@ -195,8 +197,6 @@ def plan(
     target = _target_kind(dls, item)
     if checks:
         _refuse_hopeless(dls)
-    if pretrained and weights is None:
-        require_weights(found, offline)
     names: dict[str, Any] = dict(namespace or {})
     if found.library == "yours":
         names[found.name] = found.value
@@ -250,9 +250,8 @@ def plan(
     notes += _step_notes(total, steps, scratch, batch, len(dls.train.dataset))
     if scratch:
         notes.insert(0, _scratch_note(epochs, batch, data, size))
-    return Training(
-        dls, found, data, learner, fit, names, epochs, 0 if scratch else freeze_epochs, batch, notes
-    )
+    downloads = pretrained and weights is None
+    return Training(dls, found, data, learner, fit, names, batch, notes, downloads, offline)
 
 
 # ---------------------------------------------------------------- the lines

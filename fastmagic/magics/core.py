@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import ast
 import keyword
-import shlex
+import re
 import sys
 import textwrap
 import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ..errors import FastmagicError, closest, did_you_mean, few
@@ -339,19 +339,12 @@ COMMON = (Option("--code", "print the plain fastai program this stands for, and 
 
 @dataclass
 class Call:
-    """One use of a magic: its options by name, the body of the cell, and the session it runs in."""
+    """One use of a magic: the session, its options by name, the words they were given as, and the body of the cell."""
 
     session: Session
     options: dict[str, Any]
-    words: dict[str, str]
+    words: dict[str, Any]
     body: str | None = None
-    shown: list[Any] = field(default_factory=list)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["options"][name]
-        except KeyError:
-            raise AttributeError(name) from None
 
     def input(self, name: str, *type_names: str) -> Any:
         """Return a positional, or the newest variable of a type where it was left out.
@@ -378,7 +371,7 @@ class Call:
 
 def _how_to_make(type_name: str) -> str:
     return {
-        "DataLoaders": "Make one first: %datablock dls --from FOLDER",
+        "DataLoaders": "Make them first: %datablock dls --from FOLDER",
         "Learner": "Train one first: %train dls resnet18",
     }.get(type_name, "")
 
@@ -434,7 +427,7 @@ class Magic:
                 )
             free.append(word)
         options: dict[str, Any] = {}
-        texts: dict[str, str] = {}
+        texts: dict[str, Any] = {}
         for option in self.options:
             if option.positional:
                 options[option.key] = [] if option.many else None
@@ -451,9 +444,10 @@ class Magic:
             option, value = self._place(word, options, session)
             if option.many:
                 options[option.key].append(value)
+                texts.setdefault(option.key, []).append(word.removeprefix("$"))
             else:
                 options[option.key] = value
-            texts[option.key] = word.removeprefix("$")
+                texts[option.key] = word.removeprefix("$")
         return Call(session, options, texts, cell if cell and cell.strip() else None)
 
     def _place(self, word: str, options: dict[str, Any], session: Session) -> tuple[Option, Any]:
@@ -536,7 +530,7 @@ def magic(*options: Option, examples: str, gives: str = "", body: bool = False) 
 
 
 def split(line: str) -> list[str]:
-    """Split a magic line into words: quotes group, backslashes are ordinary (Windows paths), `# …` ends the line.
+    """Split a magic line into words: quotes group, backslashes are ordinary (Windows paths), ` # …` ends the line.
 
     Raises:
         FastmagicError: a quote is opened and not closed.
@@ -544,16 +538,23 @@ def split(line: str) -> list[str]:
     >>> split("dls --from 'my birds' --bs 16  # small")
     ['dls', '--from', 'my birds', '--bs', '16']
     """
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
-    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
-    try:
-        words = list(lexer)
-    except ValueError:
-        raise FastmagicError("A quote is opened on this line and not closed.", 'Write names with spaces as "my birds".') from None
-    for i, word in enumerate(words):
+    words = []
+    for match in _WORD.finditer(line):
+        word = match.group()
         if word.startswith("#"):
-            return words[:i]
+            break
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if _QUOTED.fullmatch(value):
+            value = value[1:-1]
+        elif _QUOTED.sub("", value).count("'") + _QUOTED.sub("", value).count('"'):
+            raise FastmagicError("A quote is opened on this line and not closed.", 'Write names with spaces as "my birds".')
+        words.append(option + equals + value)
     return words
+
+
+# Quotes group; inside an expression, as in F1Score(average='macro'), they stay what they are.
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
 
 
 def _has_statements(cell: str) -> bool:

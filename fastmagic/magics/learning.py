@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from .core import Call, Expression, Kind, Number, Option, Place, Session, Variable, is_reference, magic
+from ..errors import FastmagicError
+from .core import Call, Choice, Expression, Kind, Number, Option, Place, Session, Variable, is_reference, magic, paths
 
 
 class _Architecture(Expression):
@@ -42,6 +43,30 @@ class _Architecture(Expression):
 class _Rate(Number):
     def __init__(self) -> None:
         super().__init__(float, words=("auto",))
+
+
+class _LearnerOrFile(Place):
+    metavar = "LEARN|FILE"
+
+    def convert(self, text: str, session: Session) -> Any:
+        return session.value(text) if text in session.variables("Learner") else text
+
+    def complete(self, prefix: str, session: Session) -> Iterable[str]:
+        return [*session.variables("Learner"), *paths(prefix)]
+
+
+class _ClassName(Kind):
+    """The name of a class that the newest model or data know."""
+
+    metavar = "CLASS"
+
+    def complete(self, prefix: str, session: Session) -> Iterable[str]:
+        from ..data.items import vocab
+
+        newest = session.newest("Learner") or session.newest("DataLoaders")
+        if newest is None:
+            return ()
+        return [str(name) for name in vocab(getattr(newest[1], "dls", newest[1])) or ()]
 
 
 def _metric_names() -> list[str]:
@@ -168,3 +193,146 @@ def models(call: Call) -> Any:
     call.show(list_models(str(pattern)))
 
 
+
+
+class _Items(Place):
+    """What can be predicted; `learn` itself is not among it."""
+
+    metavar = "ITEM"
+
+
+@magic(
+    Option("learn", "the Learner; default: the newest", Variable("Learner")),
+    Option("items", "files, URLs, folders, globs or variables (pictures, arrays, lists, DataFrames)", _Items(), many=True),
+    Option("--learn", "the Learner, or the file of an exported one that you trust", _LearnerOrFile()),
+    Option("--csv", "write the table of many predictions to this file", Kind()),
+    Option("--column", "the column of a DataFrame that names the files", Kind()),
+    Option("--top", "how many classes to show for one item (default: 5)", Number(int, minimum=1)),
+    examples="""
+        %predict bird.jpg                       # the newest Learner
+        %predict learn photos/                  # a folder: a table
+        %predict 'photos/*.jpg' --csv preds.csv
+        %predict https://example.com/bird.jpg
+        %predict my_array --learn export.pkl
+    """,
+    gives="preds",
+)
+def predict(call: Call) -> Any:
+    """
+    Say what a model makes of an item: picture, decision and probability by class name; or of many, as a table.
+
+    For many items NAME is a DataFrame, and what cannot be read is listed and skipped.
+    """
+    from ..learning import predict as predicting
+
+    options = call.options
+    items = options["items"]
+    if not items:
+        raise FastmagicError("What should be predicted?", "Name a file, URL, folder or variable: %predict bird.jpg")
+    learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
+    item = items[0] if len(items) == 1 else list(items)
+    if options["code"]:
+        print(_predict_code(call, item))
+        return None
+    arguments = {"top": options["top"]} if options["top"] else {}
+    progress, done = _progress(call)
+    try:
+        found = predicting.predict(item, learn, column=options["column"], progress=progress, **arguments)
+    finally:
+        done()
+    call.show(found)
+    many = hasattr(found, "to_csv")
+    if options["csv"]:
+        if not many:
+            raise FastmagicError("--csv writes a table of many items, and this is one.", "Give a folder, a glob or several items.")
+        print(f"Wrote {len(found)} rows to {found.to_csv(options['csv'])}.")
+    return found.frame if many else found
+
+
+def _predict_code(call: Call, item: Any) -> str:
+    from ..learning.predict import predict_code
+
+    words = call.words["items"]
+    names = [word if word.isidentifier() and word in call.session.namespace else repr(word) for word in words]
+    file = call.options["learn"] if isinstance(call.options["learn"], str) else None
+    learn = f"load_learner({file!r})" if file else call.words.get("learn", "learn")
+    word = words[0]
+    many = len(words) > 1 or isinstance(item, (list, tuple)) or hasattr(item, "columns")
+    expression = f"[{', '.join(names)}]" if len(words) > 1 else names[0]
+    if names[0].startswith("'") and len(words) == 1 and not word.startswith("http"):
+        import os
+
+        if any(c in word for c in "*?["):
+            many, expression = True, f"sorted(Path().glob({word!r}))"
+        elif os.path.isdir(word):
+            many, expression = True, f"get_image_files({word!r})"
+    return predict_code(expression, learn, many)
+
+
+def _progress(call: Call) -> tuple[Any, Any]:
+    """Return a function that shows how far a pass is, and one that clears it again."""
+    import time
+
+    from ..render import Shown
+
+    update = _live(call) if hasattr(call.session.shell, "kernel") else None
+    started, last = time.perf_counter(), [time.perf_counter()]
+    used: list[bool] = []
+
+    def progress(done: int, total: int) -> None:
+        now = time.perf_counter()
+        # Nothing flickers by for a pass that takes less than a second.
+        if update is None or now - started < 1 or now - last[0] < 0.5:
+            return
+        last[0] = now
+        used.append(True)
+        update(Shown(f'<p class="dim">{done:,} of {total:,}</p>', f"{done:,} of {total:,}"))
+
+    def clear() -> None:
+        if used and update is not None:
+            update(Shown("", ""))
+
+    return progress, clear
+
+
+@magic(
+    Option("learn", "the Learner; default: the newest", Variable("Learner")),
+    Option("--split", "valid (default) or train", Choice("valid", "train")),
+    Option("--show", "how many pictures with prediction and label to show", Number(int, minimum=1)),
+    Option("--worst", "how many items with the highest loss to show", Number(int, minimum=1)),
+    Option("--class", "only items whose label is this class, for --worst", _ClassName()),
+    examples="""
+        %results                       # the newest Learner, its validation set
+        %results learn --split train
+        %results --worst 9 --class bird
+        %results --into r              # r.confusion_matrix(), r.top_losses(), r.to_frame() …
+    """,
+    gives="res",
+)
+def results(call: Call) -> Any:
+    """
+    Show what a model gets right and wrong: error rate, precision and recall by class, the most confused classes.
+
+    One pass over the data, kept until the model or the data change. NAME holds it: items, targets,
+    predictions, probabilities and losses.
+    """
+    from ..learning import results as resulting
+
+    options = call.options
+    learn = call.input("learn", "Learner")
+    split = options["split"] or "valid"
+    if options["code"]:
+        print(resulting.results_code(call.words["learn"], split))
+        return None
+    progress, done = _progress(call)
+    try:
+        found = resulting.results(learn, split, progress=progress)
+    finally:
+        done()
+    if options["worst"]:
+        call.show(found.show(options["worst"], rows=found.top_losses(options["worst"], actual=options["class"])))
+    elif options["show"]:
+        call.show(found.show(options["show"]))
+    else:
+        call.show(found)
+    return found

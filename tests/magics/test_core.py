@@ -1,0 +1,190 @@
+"""The rules every magic follows: help, variables, defaults, names, short errors that fail the cell, comments, bodies."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastmagic.errors import FastmagicError
+from fastmagic.magics import MAGICS, comments_above_magic, find
+from fastmagic.magics.core import Session, short_message, split
+
+
+@pytest.fixture
+def data(shell, shapes):
+    """A shell that knows the folder as `photos`."""
+    shell.user_ns["photos"] = shapes
+    return shell
+
+
+@pytest.mark.parametrize("name", MAGICS)
+def test_help_lists_every_option_and_ends_with_examples(shell, capsys, name):
+    shell.run(f"%{name} --help")
+    page = capsys.readouterr().out
+    options = [option.name for option in find(name).options]
+    assert all(option in page for option in [*options, "--code", "--help"])
+    assert page.index("Examples:") > page.index("--help")
+    assert f"%{name}" in page[page.index("Examples:") :]
+
+
+def test_a_plain_name_and_a_dollar_name_both_mean_the_variable(data):
+    data.run("%datablock a --from photos --show 0")
+    data.run("%datablock b --from $photos --show 0")
+    assert len(data.user_ns["a"].train_ds) == len(data.user_ns["b"].train_ds) == 96
+
+
+def test_braces_are_not_expanded_behind_the_users_back(data, capsys):
+    data.user_ns["n"] = 3
+    with pytest.raises(FastmagicError, match=r"\{n\}"):
+        data.run("%datablock dls --from {n}")
+
+
+def test_an_attribute_of_a_variable_can_be_given(data):
+    import types
+
+    data.user_ns["config"] = types.SimpleNamespace(bs=12)
+    data.run("%datablock dls --from photos --bs $config.bs --show 0")
+    assert data.user_ns["dls"].bs == 12
+
+
+def test_into_names_the_variable_and_the_default_name_is_used_without_it(data):
+    data.run("%datablock --from photos --show 0 --into mine")
+    assert "dls" not in data.user_ns
+    data.run("%datablock --from photos --show 0")
+    assert type(data.user_ns["mine"]) is type(data.user_ns["dls"])
+
+
+@pytest.mark.parametrize("name", ["2dls", "my-dls", "class", "a b"])
+def test_a_name_that_cannot_be_a_variable_is_refused(data, name):
+    with pytest.raises(FastmagicError, match="cannot be a variable name"):
+        data.run(f"%datablock --from photos --into '{name}'")
+
+
+def test_an_omitted_input_is_the_newest_that_a_magic_made_or_used(data, capsys):
+    data.run("%datablock first --from photos --show 0 --bs 8")
+    data.run("%datablock second --from photos --show 0 --bs 16")
+    data.run("%train --no-pretrained --code")
+    assert "second = block.dataloaders" in capsys.readouterr().out
+    data.run("%train first --no-pretrained --code")
+    data.run("%train --no-pretrained --code")
+    assert capsys.readouterr().out.count("first = block.dataloaders") == 2
+
+
+def test_a_variable_the_user_made_without_fastmagic_is_found_too(data, capsys):
+    data.run("from fastai.vision.all import *\nown = ImageDataLoaders.from_folder(photos, valid_pct=0.2, item_tfms=Resize(32), bs=8)")
+    data.run("%train --no-pretrained --code")
+    assert "own: your own DataLoaders" in capsys.readouterr().out
+
+
+def test_a_newer_value_under_the_same_name_is_the_one_used(data):
+    data.run("%datablock dls --from photos --show 0 --bs 8")
+    data.run("%datablock other --from photos --show 0 --bs 16\ndls = other\ndel other")
+    session = Session.of(data)
+    assert session.newest("DataLoaders")[1].bs == 16
+
+
+@pytest.mark.parametrize(
+    ("line", "cause", "hint"),
+    [
+        ("%datablock dls --form photos", "no option '--form'", "--from"),
+        ("%datablock dls --from fotos", "no folder or file 'fotos'", ""),
+        ("%datablock dls --from photos --bs many", "'many' is not a whole number", ""),
+        ("%datablock dls --from photos --bs 0", "too small", ""),
+        ("%datablock dls --from", "--from: needs a value", "--help"),
+        ("%datablock dls more --from photos", "one word too many", ""),
+        ("%datablock dls from=photos", "written --from photos", ""),
+        ("%train dsl", "neither", "dls"),
+        ("%train dls resnt18 --no-pretrained", "no architecture 'resnt18'", "resnet18"),
+        ("%train dls resnet18 --epochs one", "'one' is not a whole number", ""),
+        ("%train dls resnet18 --lr fast", "'fast' is not a number or auto", ""),
+        ("%train dls resnet18 --no-pretraind", "no option '--no-pretraind'", "--no-pretrained"),
+        ("%train photos", "neither", ""),
+        ("%results lern", "no variable 'lern'", ""),
+        ("%results dls", "'dls' is a DataLoaders, but a Learner is needed", ""),
+        ("%results --split valdi", "not possible here", "valid"),
+        ("%predict x.jpg 'unclosed", "A quote is opened", ""),
+        ("%models resnt18x9", "No architecture fits", ""),
+    ],
+)
+def test_mistakes_are_answered_with_cause_and_next_step_in_five_lines(data, line, cause, hint):
+    data.run("%datablock dls --from photos --show 0")
+    with pytest.raises(FastmagicError) as caught:
+        data.run(line)
+    message = short_message(caught.value)
+    assert cause in message
+    assert hint in message
+    assert len(message.splitlines()) <= 5
+
+
+def test_a_typo_in_a_variable_is_answered_with_the_variable_before_any_architecture(data):
+    data.run("%datablock dls --from photos --show 0")
+    with pytest.raises(FastmagicError, match="Did you mean 'dls'"):
+        data.run("%train dsl resnet18 --no-pretrained")
+
+
+def test_an_error_is_shown_short_fails_the_cell_and_tb_shows_all_of_it(data, capsys):
+    result = data.run_cell("%train dls")
+    assert isinstance(result.error_in_exec, FastmagicError)
+    short = capsys.readouterr().out
+    assert "Traceback" not in short
+    assert 1 <= len(short.strip().splitlines()) <= 5
+    data.run_cell("%tb")
+    full = capsys.readouterr().out
+    assert "Traceback" in full
+    assert "core.py" in full
+
+
+def test_an_error_of_any_other_type_is_short_too_and_keeps_its_type(data, capsys):
+    data.run("def explode(*a, **k):\n    raise ZeroDivisionError('one\\ntwo\\nthree\\nfour\\nfive\\nsix')")
+    data.run("%datablock dls --from photos --show 0")
+    result = data.run_cell("%train dls explode --no-pretrained")
+    assert isinstance(result.error_in_exec, ZeroDivisionError)
+    shown = capsys.readouterr().out.strip().splitlines()
+    assert len(shown[-4:]) <= 5
+    assert shown[-1] == "%tb shows the full traceback."
+
+
+def test_a_magic_stands_below_comments_and_its_lines_keep_their_numbers(data, capsys):
+    data.run("# a comment\n\n# another\n%%datablock dls --from photos --show 0\nbs = 8")
+    assert data.user_ns["dls"].bs == 8
+    with pytest.raises(FastmagicError, match="line 4: spliter"):
+        data.run("# one\n# two\n%%datablock dls --from photos\nspliter = 3")
+
+
+def test_comments_above_other_cell_magics_stay_as_they_are():
+    lines = ["# note\n", "%%time\n", "1\n"]
+    assert comments_above_magic(lines) == lines
+
+
+@pytest.mark.parametrize("cell", ["%%datablock dls --from photos --show 0", "%%datablock dls --from photos --show 0\n\n# nothing\n"])
+def test_an_empty_body_is_no_body(data, cell):
+    data.run(cell)
+    assert len(data.user_ns["dls"].train_ds) == 96
+
+
+def test_a_body_where_none_belongs_is_refused(data):
+    with pytest.raises(FastmagicError, match="takes no body"):
+        data.run("%%train dls\nepochs = 3")
+
+
+def test_settings_are_listed_changed_and_checked(shell, capsys):
+    shell.run("%config FastMagic")
+    assert "FastMagic.preload" in capsys.readouterr().out
+    shell.run("%config FastMagic.seed = 7")
+    assert Session.of(shell).settings.seed == 7
+    with pytest.raises(FastmagicError, match="Did you mean 'seed'"):
+        from traitlets.config import Config
+
+        Session.of(shell).settings.update_config(Config({"FastMagic": {"sed": 1}}))
+
+
+def test_the_seed_setting_is_the_seed_of_the_split(data, capsys):
+    data.run("%config FastMagic.seed = 7")
+    data.run("%datablock dls --from photos --code")
+    assert "seed=7" in capsys.readouterr().out
+
+
+def test_words_group_by_quotes_and_end_at_a_comment():
+    assert split("dls --from 'my birds' --bs 16  # small") == ["dls", "--from", "my birds", "--bs", "16"]
+    assert split("--metrics accuracy,F1Score(average='macro')") == ["--metrics", "accuracy,F1Score(average='macro')"]
+    assert split(r"C:\birds\a.jpg") == [r"C:\birds\a.jpg"]
+    assert split("https://a.example/b#part") == ["https://a.example/b#part"]
