@@ -194,9 +194,10 @@ def plan(
     open_ = _open_questions(questions, where)
     worked = infer(where, seed, open_) if open_ else None
     if worked:
-        where = worked.source or where
+        where = worked.source
         for name, text in worked.answers.items():
-            questions[name] = Answer(text, eval(text, dict(vars(vision))))
+            if name not in questions:
+                questions[name] = Answer(text, eval(text, dict(vars(vision))))
     if where.is_table and "get_items" in answered:
         raise FastmagicError(
             _at(answered["get_items"]) + "get_items reads a folder, but the source is a table.",

@@ -43,7 +43,7 @@ class Worked:
 
     answers: dict[str, str] = field(default_factory=dict)
     why: str = ""
-    source: Source | None = None
+    source: Source = field(kw_only=True)
 
 
 def infer(source: Source, seed: int | None, wanted: set[str]) -> Worked:
@@ -61,8 +61,11 @@ def infer(source: Source, seed: int | None, wanted: set[str]) -> Worked:
     worked = Worked(source=source)
     if labels:
         worked = _from_table(source, seed, wanted) if source.is_table else _from_folder(source, seed, wanted)
+    if worked.source is not source:
+        # A table of labels beside the images took the folder's place: it names the files itself.
+        wanted = wanted - {"get_items"} | {"get_x"}
     if "item_tfms" in wanted:
-        worked.answers["item_tfms"] = _resize(worked.source or source, worked.answers.get("get_x"))
+        worked.answers["item_tfms"] = _resize(worked.source, worked.answers.get("get_x"))
     worked.answers = {name: text for name, text in worked.answers.items() if name in wanted}
     return worked
 
@@ -89,7 +92,8 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str]) -> Worked:
     files = get_image_files(folder)
     if not files:
         if "get_items" not in wanted:
-            return Worked({"blocks": "ImageBlock, CategoryBlock", "splitter": _split(seed), "get_y": "parent_label"})
+            answers = {"blocks": "ImageBlock, CategoryBlock", "splitter": _split(seed), "get_y": "parent_label"}
+            return Worked(answers, source=source)
         from .check import check
 
         report = check(folder, fast=True)
@@ -101,12 +105,12 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str]) -> Worked:
         train, valid = named
         arguments = "" if (train, valid) == ("train", "valid") else f"train_name={train!r}, valid_name={valid!r}"
         answers |= {"splitter": f"GrandparentSplitter({arguments})", "get_y": "parent_label"}
-        return Worked(answers, f"folders {train!r} and {valid!r} give the split, their sub-folders the classes", source)
+        return Worked(answers, f"folders {train!r} and {valid!r} give the split, their sub-folders the classes", source=source)
     table = _labels_table(folder, files)
     if table is not None:
         if "get_y" in wanted and "get_items" in wanted:
             return _from_table(table, seed, wanted)
-        return Worked({"blocks": answers["blocks"], "splitter": _split(seed)}, "", source)
+        return Worked({"blocks": answers["blocks"], "splitter": _split(seed)}, source=source)
     parents = Counter(file.parent.name for file in files)
     if len(parents) == 1 and "get_y" in wanted:
         raise FastmagicError(
@@ -114,7 +118,7 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str]) -> Worked:
             "Put each class in a sub-folder, add a labels.csv (file,label), or answer get_y in a %%datablock cell.",
         )
     answers |= {"splitter": _split(seed), "get_y": "parent_label"}
-    return Worked(answers, f"{len(parents)} folders are the classes: {few(sorted(parents))}", source)
+    return Worked(answers, f"{len(parents)} folders are the classes: {few(sorted(parents))}", source=source)
 
 
 def _train_and_valid(folder: Path, files: Any) -> tuple[str, str] | None:
@@ -151,7 +155,7 @@ def _from_table(source: Source, seed: int | None, wanted: set[str]) -> Worked:
     column = _file_column(source)
     if column is None:
         if not {"get_x"} & wanted:
-            return Worked({"blocks": "ImageBlock, CategoryBlock", "splitter": _split(seed)}, "", source)
+            return Worked({"blocks": "ImageBlock, CategoryBlock", "splitter": _split(seed)}, source=source)
         raise FastmagicError(
             f"No column of the table names image files that exist (columns: {few(frame.columns, 8)}).",
             "Give the folder with --from FOLDER_OR_CSV, or answer get_x in a %%datablock cell: ColReader('file', pref='photos/').",
@@ -170,7 +174,7 @@ def _from_table(source: Source, seed: int | None, wanted: set[str]) -> Worked:
         "splitter": "ColSplitter('is_valid')" if "is_valid" in frame.columns else _split(seed),
         "get_y": f"ColReader({label!r})",
     }
-    return Worked(answers, f"column {name!r} names the files, column {label!r} the class", source)
+    return Worked(answers, f"column {name!r} names the files, column {label!r} the class", source=source)
 
 
 def _file_column(source: Source) -> tuple[str, str, str] | None:
