@@ -229,9 +229,11 @@ def plan(
             learner.append("learn.to_fp16()")
         else:
             notes.append("No GPU here, so --mixed is left out: it would change nothing.")
-    callbacks = [*([_source("cbs", cbs, names)] if cbs is not None else [])]
+    callbacks = []
     if cbs is not None:
-        _evaluated(callbacks[0], names, "cbs")
+        text = _source("cbs", cbs, names)
+        several = isinstance(_evaluated(text, names, "cbs"), (list, tuple))
+        callbacks.append(f"*{text}" if several else text)
     if save:
         callbacks.append(f"SaveModelCallback(fname={save!r})")
     if early_stop:
@@ -536,7 +538,7 @@ class Stop:
 
                 def before_fit(self) -> None:
                     if stop.asked:
-                        raise Stopped
+                        raise Stopped("by request")  # fastai rewrites the first argument of what callbacks raise
 
             self._callbacks = [StopAfterBatch(), StopBeforeFit()]
         return self._callbacks

@@ -1,0 +1,443 @@
+"""`%train`: what the printed program does, stopped well, started from weights that are at hand, and told before it hurts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import fastmagic
+from fastmagic.errors import FastmagicError
+from fastmagic.learning import train as training
+
+
+@pytest.fixture
+def dls(shapes):
+    from fastai.vision.all import Resize
+
+    return fastmagic.datablock(shapes, item_tfms=Resize(32), bs=32, num_workers=0)
+
+
+@pytest.fixture
+def no_internet(monkeypatch):
+    """Proxies that do not answer stand for a machine without internet."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def resnet_in_cache(tmp_path, monkeypatch):
+    """torch's own cache with a file of resnet18 weights in it, made here: random, but loaded as the real one is."""
+    import torch
+    import torchvision
+
+    torch.manual_seed(1)
+    file = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet18().state_dict(), file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return file
+
+
+@pytest.fixture
+def timm_in_cache(tmp_path, monkeypatch):
+    """The hub's cache with weights of timm's resnet10t in it, laid out as huggingface_hub lays them out."""
+    import timm
+    from huggingface_hub import constants
+    from safetensors.torch import save_file
+
+    name, revision = "resnet10t.c3_in1k", "a" * 40
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    base = tmp_path / "hub" / f"models--timm--{name}"
+    (base / "refs").mkdir(parents=True)
+    (base / "refs" / "main").write_text(revision)
+    file = base / "snapshots" / revision / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file(timm.create_model(name, pretrained=False).state_dict(), file)
+    return name
+
+
+def losses(learn) -> list[float]:
+    return [float(loss) for loss in learn.recorder.losses]
+
+
+REPORT = "\nimport json\nprint(json.dumps([list(dls.vocab), [p.name for p in dls.valid_ds.items], [float(l) for l in learn.recorder.losses]]))"
+
+
+def run_program(program: str, tmp_path: Path) -> list:
+    file = tmp_path / "program.py"
+    file.write_text(program + REPORT)
+    done = subprocess.run([sys.executable, "-W", "ignore", str(file)], capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+# ---------------------------------------------------------------- the program is what ran
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pretrained": False, "epochs": 1},
+        {"pretrained": False, "epochs": 1, "seed": 7, "lr": 3e-3, "bs": 24, "metrics": "[accuracy, F1Score()]", "save": "best"},
+        {"epochs": 1, "seed": 3},
+    ],
+    ids=["from scratch", "with options", "fine-tuned"],
+)
+def test_the_printed_program_gives_the_same_losses_in_a_fresh_process(shapes, tmp_path, monkeypatch, resnet_in_cache, options):
+    monkeypatch.chdir(tmp_path)
+    dls = fastmagic.datablock(shapes)
+    fastmagic.train(dls, "resnet18", **options)  # a training before must not change the one that counts
+    learn = fastmagic.train(dls, "resnet18", **options)
+    program = fastmagic.code(learn)
+    assert "fastmagic" not in program
+    vocab, valid, same = run_program(program, tmp_path)
+    assert vocab == list(dls.vocab)
+    assert valid == [p.name for p in dls.valid_ds.items]
+    assert same == losses(learn)
+
+
+def test_fine_tuning_is_what_the_plain_lesson_does(shapes, tmp_path, monkeypatch, resnet_in_cache):
+    from fastai.vision.all import (
+        CategoryBlock, DataBlock, ImageBlock, RandomSplitter, Resize, error_rate, get_image_files, parent_label, resnet18,
+        set_seed, vision_learner,
+    )  # fmt: skip
+
+    monkeypatch.chdir(tmp_path)
+    block = DataBlock(
+        (ImageBlock, CategoryBlock), get_items=get_image_files, splitter=RandomSplitter(0.2, seed=42), get_y=parent_label,
+        item_tfms=[Resize(32, method="squish")],
+    )  # fmt: skip
+    plain_dls = block.dataloaders(shapes, bs=32)
+    set_seed(42, reproducible=True)
+    plain_dls.rng.seed(42)
+    plain = vision_learner(plain_dls, resnet18, metrics=error_rate)
+    with plain.no_bar(), plain.no_logging():
+        plain.fine_tune(1)
+    ours = fastmagic.train(block.dataloaders(shapes, bs=32), "resnet18", epochs=1)
+    assert losses(ours) == losses(plain)
+
+
+def test_training_leaves_the_dataloaders_alone(dls):
+    before = [str(t) for t in dls.train.after_batch.fs]
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    assert [str(t) for t in dls.train.after_batch.fs] == before
+    assert dls.bs == 32
+    assert learn.dls.bs == 16
+    assert any("Normalize" in str(t) for t in learn.dls.train.after_batch.fs)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(dls):
+    first, same, other = (losses(fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, seed=s)) for s in (5, 5, 6))
+    assert first == same
+    assert first != other
+
+
+def test_what_the_user_augmented_is_left_as_it_is(shapes):
+    from fastai.vision.all import Resize, aug_transforms
+
+    dls = fastmagic.datablock(shapes, item_tfms=Resize(128), batch_tfms=aug_transforms(do_flip=False))
+    lines = "\n".join(training.plan(dls, "resnet18", pretrained=False).data)
+    assert "aug_transforms" not in lines
+    assert "Normalize.from_stats" in lines
+
+
+def test_large_pictures_are_trained_smaller_from_scratch(shapes):
+    from fastai.vision.all import Resize
+
+    plan = training.plan(fastmagic.datablock(shapes, item_tfms=Resize(192)), "resnet18", pretrained=False)
+    assert "aug_transforms(size=96)" in plan.code()
+
+
+def test_training_from_scratch_learns(dls):
+    learn = fastmagic.train(dls, "resnet18", pretrained=False)
+    assert learn.recorder.final_record[-1] <= 0.1
+
+
+def test_dataloaders_from_plain_fastai_train_too(shapes):
+    from fastai.vision.all import ImageDataLoaders, Resize
+
+    dls = ImageDataLoaders.from_folder(shapes, valid_pct=0.2, item_tfms=Resize(24), bs=16, num_workers=0)
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    assert "# dls: your own DataLoaders" in fastmagic.code(learn)
+    assert len(learn.recorder.losses) > 0
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_without_internet_the_answer_comes_at_once_and_names_what_is_cached(dls, no_internet, resnet_in_cache):
+    started = time.perf_counter()
+    with pytest.raises(FastmagicError) as caught:
+        fastmagic.train(dls, "resnet34")
+    with pytest.raises(FastmagicError):
+        fastmagic.train(dls, "convnext_tiny.in22k")
+    # huggingface_hub alone retries for 46 s; generous, so that a busy machine does not fail this.
+    assert time.perf_counter() - started < 20
+    assert "resnet18" in str(caught.value)
+    assert "--no-pretrained" in str(caught.value)
+
+
+def test_cached_weights_are_used_without_internet(dls, no_internet, resnet_in_cache):
+    learn = fastmagic.train(dls, "resnet18", epochs=1)
+    import torch
+
+    assert learn.opt is not None
+    assert "fine_tune(1)" in fastmagic.code(learn)
+    # The stem is among the layers trained least; it still is what the file holds, not a random start.
+    stem = torch.load(resnet_in_cache, weights_only=True)["conv1.weight"]
+    assert torch.allclose(learn.model[0][0].weight, stem, atol=1e-2)
+
+
+def test_timm_weights_come_from_the_hubs_cache(dls, no_internet, timm_in_cache):
+    learn = fastmagic.train(dls, "resnet10t", epochs=1)
+    assert "vision_learner(dls, 'resnet10t'" in fastmagic.code(learn)
+
+
+def test_a_function_that_makes_a_model_is_an_architecture(shell, shapes, tmp_path):
+    shell.user_ns["photos"] = shapes
+    shell.run("from fastai.vision.all import xresnet18\ndef small(pretrained=False):\n    return xresnet18(act_cls=nn.ReLU)\nfrom torch import nn")
+    shell.run("%datablock dls --from photos --show 0")
+    shell.run("%train dls small --no-pretrained --epochs 1")
+    assert len(shell.user_ns["learn"].recorder.losses) > 0
+
+
+@pytest.mark.parametrize("kind", ["fastai", "bare", "safetensors"])
+def test_a_file_of_weights_is_the_start_of_fine_tuning(dls, tmp_path, monkeypatch, kind, resnet_in_cache):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    if kind == "fastai":
+        before = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, save="best")
+        file = Path("models/best.pth")
+        stem = before.model[0][0].weight.detach().clone()
+    else:
+        state = torch.load(resnet_in_cache, weights_only=True)
+        stem, file = state["conv1.weight"], resnet_in_cache
+        if kind == "safetensors":
+            from safetensors.torch import save_file
+
+            file = tmp_path / "w.safetensors"
+            save_file(state, file)
+    plan = training.plan(dls, "resnet18", weights=file, epochs=1, lr=1e-6)
+    learn = plan.run()
+    assert torch.allclose(learn.model[0][0].weight, stem, atol=1e-4)
+    assert "fine_tune" in plan.code()
+
+
+def test_weights_that_do_not_fit_are_refused(dls, tmp_path, resnet_in_cache):
+    with pytest.raises(FastmagicError, match="does not fit resnet34"):
+        fastmagic.train(dls, "resnet34", weights=resnet_in_cache)
+    with pytest.raises(FastmagicError, match="Did you mean 'resnet18-f37072fd.pth'"):
+        fastmagic.train(dls, "resnet18", weights=resnet_in_cache.with_name("resnet18.pth"))
+    (tmp_path / "junk.pth").write_text("no weights")
+    with pytest.raises(FastmagicError, match="cannot be read as weights"):
+        fastmagic.train(dls, "resnet18", weights=tmp_path / "junk.pth")
+
+
+@pytest.mark.parametrize(
+    ("typed", "means"),
+    [
+        ("resnet18", "resnet18"),
+        ("convnext_tiny.in22k", "convnext_tiny.fb_in22k"),
+        ("convnext_tiny_in22k", "convnext_tiny.fb_in22k"),
+        ("vit_b_16", "vit_b_16"),
+    ],
+)
+def test_names_of_all_three_libraries_are_understood(typed, means):
+    from fastmagic.learning.architectures import find
+
+    assert find(typed).name == means
+
+
+def test_models_lists_by_pattern():
+    names = list(fastmagic.models("convnext_tiny*"))
+    assert "convnext_tiny.fb_in22k" in names
+    assert all(name.startswith("convnext_tiny") for name in names)
+    with pytest.raises(FastmagicError, match="Did you mean"):
+        fastmagic.models("resnett18")
+
+
+# ---------------------------------------------------------------- told before
+
+
+def test_too_few_steps_are_pointed_out_before_training(dls):
+    notes = training.plan(dls, "resnet18", pretrained=False, epochs=1, bs=32).notes
+    assert any("3 steps" in note and "--epochs" in note for note in notes)
+    assert not any("too few" in note for note in training.plan(dls, "resnet18", pretrained=False).notes)
+
+
+def test_hopeless_data_are_refused_with_the_fix_and_no_check_trains_all_the_same(tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    for i in range(20):
+        (tmp_path / f"class{i}").mkdir()
+        noise = np.random.default_rng(i).integers(0, 255, (32, 32, 3)).astype("uint8")
+        Image.fromarray(noise).save(tmp_path / f"class{i}" / "a.png")
+    dls = fastmagic.datablock(tmp_path, bs=4)
+    with pytest.raises(FastmagicError, match="class"):
+        fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"arch": "resnt18"}, "Did you mean 'resnet18'"),
+        ({"epochs": 0}, "train nothing"),
+        ({"metrics": "acuracy"}, "Did you mean 'accuracy'"),
+        ({"metrics": "F1Score(averag='macro')"}, "does not work here"),
+    ],
+)
+def test_wrong_arguments_are_answered_before_anything_is_trained(dls, options, cause):
+    with pytest.raises(FastmagicError, match=cause):
+        training.plan(dls, **{"arch": "resnet18", "pretrained": False, **options})
+
+
+def test_data_that_are_no_pictures_are_refused():
+    import pandas as pd
+    from fastai.tabular.all import Categorify, TabularDataLoaders
+
+    frame = pd.DataFrame({"a": list("xyxyxyxyxy") * 3, "b": [0.1] * 30, "y": [0, 1] * 15})
+    dls = TabularDataLoaders.from_df(frame, procs=[Categorify], cat_names=["a"], cont_names=["b"], y_names="y", bs=4)
+    with pytest.raises(FastmagicError, match="%train trains on pictures"):
+        fastmagic.train(dls)
+
+
+# ---------------------------------------------------------------- while it runs
+
+
+def interrupt_after(seconds: float) -> None:
+    threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+
+class InterruptAt:
+    """Sends Ctrl-C while a given batch of a training runs."""
+
+    def __new__(cls, batch: int):
+        from fastai.callback.core import Callback
+
+        class Interrupt(Callback):
+            def after_pred(self):
+                if self.training and self.learn.recorder.iters is not None and len(self.learn.recorder.losses) == batch:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        return Interrupt()
+
+
+def test_an_interrupt_stops_after_the_batch_and_keeps_what_was_learned(dls, capsys):
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=5, cbs=InterruptAt(8))
+    assert len(learn.recorder.losses) == 9
+    assert "Stopped in epoch 2, batch 3 of 6" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = len(learn.recorder.losses)
+    assert learn.validate()[0] > 0
+    learn.fit(1)
+    assert before == 9
+    assert len(learn.recorder.losses) == 6
+
+
+def test_an_interrupt_in_the_frozen_epoch_ends_the_whole_schedule(dls, resnet_in_cache):
+    learn = fastmagic.train(dls, "resnet18", epochs=3, cbs=InterruptAt(1))
+    assert len(learn.recorder.losses) == 2
+
+
+def test_workers_survive_an_interrupt_of_the_whole_process_group(shapes, tmp_path):
+    """Jupyter interrupts the kernel's process group, its loader workers included."""
+    program = f"""
+import fastmagic, os, signal
+from fastai.callback.core import Callback
+class Interrupt(Callback):
+    def after_pred(self):
+        if self.training and len(self.learn.recorder.losses) == 3: os.killpg(os.getpgrp(), signal.SIGINT)
+if __name__ == "__main__":
+    from fastai.vision.all import Resize
+    dls = fastmagic.datablock({str(shapes)!r}, item_tfms=Resize(24), bs=16, num_workers=2)
+    learn = fastmagic.train(dls, 'resnet18', pretrained=False, epochs=3, cbs=Interrupt())
+    print('learned', len(learn.recorder.losses))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=300, start_new_session=True, cwd=tmp_path
+    )
+    assert "learned 4" in done.stdout, done.stderr
+
+
+def test_out_of_memory_names_a_batch_size_and_leaves_everything_usable(dls, capsys):
+    from fastai.callback.core import Callback
+
+    class Full(Callback):
+        def before_backward(self):
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    with pytest.raises(FastmagicError, match="--bs 8"):
+        fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, cbs=Full())
+    assert len(fastmagic.train(dls, "resnet18", pretrained=False, epochs=1).recorder.losses) == 6
+
+
+def test_a_users_own_error_in_a_callback_comes_through(dls):
+    from fastai.callback.core import Callback
+
+    class Wrong(Callback):
+        def after_batch(self):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, cbs=Wrong())
+
+
+def test_callbacks_and_metrics_by_variable_from_a_cell(shell, shapes, capsys):
+    shell.user_ns["photos"] = shapes
+    shell.run("""
+from fastai.callback.core import Callback
+seen = []
+class Count(Callback):
+    def after_epoch(self): seen.append(self.epoch)
+counter = Count()
+def half(input, target): return (input.argmax(-1) == target).float().mean() / 2
+""")
+    shell.run("%datablock dls --from photos --show 0")
+    shell.run("%train dls resnet18 --no-pretrained --epochs 2 --cbs counter,Count() --metrics half,accuracy --into mine")
+    assert shell.user_ns["seen"] == [0, 0, 1, 1]
+    values = shell.user_ns["mine"].recorder.final_record
+    assert values[-2] * 2 == pytest.approx(values[-1])
+    out = capsys.readouterr().out
+    assert "half" in out
+    assert out.count("epoch") >= 1
+
+
+def test_the_best_epoch_is_kept_and_early_stopping_stops(dls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    import torch
+
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=2, save="best")
+    best = torch.load(tmp_path / "models" / "best.pth", weights_only=True)
+    assert torch.equal(best["0.0.weight"], learn.model[0][0].weight)
+    # A rate at which nothing improves: the losses are not even numbers.
+    stopped = fastmagic.train(dls, "resnet18", pretrained=False, epochs=6, early_stop=1, lr=1e6)
+    assert len(stopped.recorder.values) < 6
+
+
+def test_lr_auto_takes_the_valley_of_lr_find(dls, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, lr="auto")
+    assert "lr = learn.lr_find(show_plot=False).valley" in fastmagic.code(learn)
+    assert "the valley of lr_find" in capsys.readouterr().out
+
+
+def test_the_table_of_epochs_tells_frozen_epochs_from_the_others(dls, resnet_in_cache):
+    from fastmagic.learning.progress import EpochTable
+
+    shown = []
+    training.plan(dls, "resnet18", epochs=2).run(watch=[EpochTable(shown.append)], quiet=True)
+    lines = shown[-1].text.splitlines()
+    assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "error_rate", "time"]
+    assert [line.split("  ")[0].strip() for line in lines[1:]] == ["1 (body frozen)", "1", "2"]
