@@ -9,6 +9,7 @@ import time
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .errors import FastmagicError, did_you_mean
@@ -31,7 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Run the first lesson (data block, training, predictions) on scikit-learn's handwritten digits, "
         "with no internet, and write the executed notebook as one HTML file.",
     )
-    demo_parser.add_argument("-o", "--output", type=Path, default=Path("fastmagic-demo.html"), help="the page to write (default: %(default)s)")
+    demo_parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("fastmagic-demo.html"),
+        help="the page to write (default: %(default)s)",
+    )
     demo_parser.add_argument("--no-open", action="store_true", help="do not open the page in a browser")
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
@@ -69,14 +76,21 @@ def demo(output: Path, open_page: bool = True) -> Path:
         from nbclient.exceptions import CellExecutionError
         from nbconvert import HTMLExporter
     except ImportError as error:
-        raise FastmagicError(f"The demo needs {error.name}.", "Install it with: pip install 'fastmagic[demo]'") from error
+        raise FastmagicError(
+            f"The demo needs {error.name}.", "Install it with: pip install 'fastmagic[demo]'"
+        ) from error
     output = output.expanduser()
     if not output.parent.is_dir():
-        raise FastmagicError(f"There is no folder {str(output.parent)!r} to write to.", "Choose another place with --output.")
+        raise FastmagicError(
+            f"There is no folder {str(output.parent)!r} to write to.", "Choose another place with --output."
+        )
     started = time.perf_counter()
     notebook = nbformat.read(lesson(), as_version=4)
     code_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
-    print(f"Running the first lesson on 1,797 handwritten digits ({code_cells} cells, about a minute) …", flush=True)
+    print(
+        f"Running the first lesson on 1,797 handwritten digits ({code_cells} cells, about a minute) …",
+        flush=True,
+    )
 
     done = 0
 
@@ -84,17 +98,29 @@ def demo(output: Path, open_page: bool = True) -> Path:
         nonlocal done
         if notebook.cells[cell_index].cell_type == "code":
             done += 1
-            first = next((line for line in notebook.cells[cell_index].source.splitlines() if line and line[0] != "#"), "")
+            first = next(
+                (line for line in notebook.cells[cell_index].source.splitlines() if line and line[0] != "#"),
+                "",
+            )
             print(f"  {done}/{code_cells}  {first[:70]}", flush=True)
 
     # The kernel must be this very interpreter, whatever kernels the machine has registered.
     manager = _kernel_of_this_python()
-    client = NotebookClient(notebook, km=manager, timeout=600, on_cell_start=tell, resources={"metadata": {"path": str(Path.cwd())}})
+    client = NotebookClient(
+        notebook,
+        km=manager,
+        timeout=600,
+        on_cell_start=tell,
+        resources={"metadata": {"path": str(Path.cwd())}},
+    )
     try:
         client.execute()
     except CellExecutionError as error:
         last = str(error).strip().splitlines()
-        raise FastmagicError(f"A cell of the lesson failed: {last[-1] if last else error}", "Please report it with the output of: pip list") from error
+        raise FastmagicError(
+            f"A cell of the lesson failed: {last[-1] if last else error}",
+            "Please report it with the output of: pip list",
+        ) from error
     exporter = HTMLExporter(embed_images=True)
     # nbconvert's templates load MathJax and RequireJS from the internet; the lesson needs neither.
     exporter.mathjax_url = exporter.require_js_url = ""
@@ -112,10 +138,13 @@ def lesson() -> Path:
     for folder in (here / "notebooks", here.parent / "notebooks"):
         if (folder / "01_first_model.ipynb").is_file():
             return folder / "01_first_model.ipynb"
-    raise FastmagicError("The lesson notebook is missing from this installation.", "Reinstall: pip install --force-reinstall fastmagic")
+    raise FastmagicError(
+        "The lesson notebook is missing from this installation.",
+        "Reinstall: pip install --force-reinstall fastmagic",
+    )
 
 
-def _kernel_of_this_python() -> object:
+def _kernel_of_this_python() -> Any:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 

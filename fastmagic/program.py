@@ -13,7 +13,7 @@ import textwrap
 import types
 import weakref
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from .errors import FastmagicError
@@ -122,7 +122,11 @@ def _definition(name: str, value: Any) -> str:
         return f"import {value.__name__}" if value.__name__ == name else f"import {value.__name__} as {name}"
     module = getattr(value, "__module__", None)
     if callable(value) and hasattr(value, "__qualname__"):
-        if module not in (None, "__main__", "builtins") and "." not in value.__qualname__ and "<" not in value.__qualname__:
+        if (
+            module not in (None, "__main__", "builtins")
+            and "." not in value.__qualname__
+            and "<" not in value.__qualname__
+        ):
             alias = "" if value.__qualname__ == name else f" as {name}"
             return f"from {module} import {value.__qualname__}{alias}"
         try:
@@ -148,9 +152,9 @@ def literal_source(value: Any) -> str | None:
         return f"[{inner}]" if isinstance(value, list) else f"{{{inner}}}"
     if type(value) is dict:
         pairs = [(literal_source(k), literal_source(v)) for k, v in value.items()]
-        return None if any(k is None or v is None for k, v in pairs) else f"{{{', '.join(f'{k}: {v}' for k, v in pairs)}}}"
+        return (
+            None if any(k is None or v is None for k, v in pairs) else f"{{{', '.join(f'{k}: {v}' for k, v in pairs)}}}"
+        )
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return repr(value)
     return None
-
-

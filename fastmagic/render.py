@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -63,7 +64,21 @@ def escape(value: object) -> str:
     return html.escape(str(value))
 
 
-def html_table(header: Sequence[str], rows: Iterable[Sequence[object]], raw: Sequence[int] = (), wide: Sequence[int] = ()) -> str:
+def item_name(source: object) -> str:
+    """Return what an item is called in a table: the folder and name of a local file, anything else as it is.
+
+    >>> item_name("/home/me/photos/bird/a.jpg")
+    'bird/a.jpg'
+    """
+    text = str(source)
+    if "://" in text or not os.path.isabs(text):
+        return text
+    return os.path.join(*text.split(os.sep)[-2:])
+
+
+def html_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], raw: Sequence[int] = (), wide: Sequence[int] = ()
+) -> str:
     """Return an HTML table; numbers stand right. Columns in `raw` hold HTML already, those in `wide` may wrap."""
     rows = [list(row) for row in rows]
     number = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
@@ -71,7 +86,7 @@ def html_table(header: Sequence[str], rows: Iterable[Sequence[object]], raw: Seq
     def cell(tag: str, i: int, value: object) -> str:
         kind = "number" if number[i] else "wide" if i in wide and tag == "td" else ""
         text = str(value) if i in raw and tag == "td" else escape(value)
-        return f'<{tag}{f" class={kind}" if kind else ""}>{text}</{tag}>'
+        return f"<{tag}{f' class={kind}' if kind else ''}>{text}</{tag}>"
 
     head = "".join(cell("th", i, name) for i, name in enumerate(header))
     body = "".join(f"<tr>{''.join(cell('td', i, v) for i, v in enumerate(row))}</tr>" for row in rows)
@@ -88,7 +103,10 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """
     cells = [[str(v) for v in row] for row in rows]
     number = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
-    widths = [max(len(str(name)), *(len(row[i]) for row in cells), 0) if cells else len(str(name)) for i, name in enumerate(header)]
+    widths = [
+        max(len(str(name)), *(len(row[i]) for row in cells), 0) if cells else len(str(name))
+        for i, name in enumerate(header)
+    ]
     lines = [
         "  ".join(v.rjust(w) if right else v.ljust(w) for v, w, right in zip(row, widths, number, strict=True)).rstrip()
         for row in [[str(h) for h in header], *cells]
@@ -97,6 +115,8 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _is_number(value: object) -> bool:
+    if value == "–":  # a number that cannot be known
+        return True
     try:
         float(str(value).rstrip("%").replace(",", ""))
     except ValueError:

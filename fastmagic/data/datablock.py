@@ -125,7 +125,10 @@ class Plan:
 
     def cell(self, names: Mapping[str, Any] | None = None) -> str:
         """Return the answers as lines of a `%%datablock` cell, aligned, ready to paste."""
-        shown = {**{k: a.text for k, a in self.answers.items()}, **{k: a.text for k, a in self.loader.items()}}
+        shown = {
+            **{k: a.text for k, a in self.answers.items()},
+            **{k: a.text for k, a in self.loader.items()},
+        }
         if names is not None:
             shown = {name: text for name, text in shown.items() if name in names}
         width = max((len(name) for name in shown), default=0)
@@ -209,7 +212,10 @@ def plan(
         loader={name: answered[name] for name in LOADER if name in answered},
         worked=dict(worked.answers) if worked else {},
         why=worked.why if worked else "",
-        namespace={**user, **{name: value for name, value in (given or {}).items() if _source_of(value, vars(vision)) is None}},
+        namespace={
+            **user,
+            **{name: value for name, value in (given or {}).items() if _source_of(value, vars(vision)) is None},
+        },
         helpers=helpers,
     )
 
@@ -229,7 +235,9 @@ def resolve_source(source: Any, name: str = "") -> Source:
         if path.is_file() and path.suffix.lower() == ".csv":
             table = read_table(path)
             if table is None:
-                raise FastmagicError(f"{path} cannot be read as a CSV table.", "Try pd.read_csv on it, and give the DataFrame.")
+                raise FastmagicError(
+                    f"{path} cannot be read as a CSV table.", "Try pd.read_csv on it, and give the DataFrame."
+                )
             return table
         if not path.exists():
             parent = path.parent
@@ -241,7 +249,12 @@ def resolve_source(source: Any, name: str = "") -> Source:
         return Source(path, [f"path = Path({str(path)!r})"], "path", path)
     if hasattr(source, "columns") and hasattr(source, "iloc"):
         name = name or "df"
-        return Source(source, [f"# {name}: your DataFrame, {len(source):,} rows: {few(source.columns, 6)}"], name, Path())
+        return Source(
+            source,
+            [f"# {name}: your DataFrame, {len(source):,} rows: {few(source.columns, 6)}"],
+            name,
+            Path(),
+        )
     name = name or "source"
     literal = program.literal_source(source)
     line = f"{name} = {literal}" if literal and len(literal) < 2000 else f"# {name}: your {type(source).__name__}"
@@ -300,7 +313,10 @@ def _evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[di
             cause, fix = _unknown(name)
             raise FastmagicError(f"{shown}\n{cause}", fix)
         if name in answers:
-            raise FastmagicError(f"{shown}\n{name} is answered twice (first on line {answers[name].line}).", "Keep one of the two.")
+            raise FastmagicError(
+                f"{shown}\n{name} is answered twice (first on line {answers[name].line}).",
+                "Keep one of the two.",
+            )
         tree = ast.Expression(statement.value)
         ast.increment_lineno(tree, first_line - 1)
         try:
@@ -332,7 +348,9 @@ def _assignments(body: str, first_line: int) -> list[ast.Assign]:
     try:
         statements = ast.parse(body).body
     except SyntaxError as error:
-        raise FastmagicError(f"{at(error.lineno or 1)}\n{error.msg}.", "Each line answers one question: name = value.") from None
+        raise FastmagicError(
+            f"{at(error.lineno or 1)}\n{error.msg}.", "Each line answers one question: name = value."
+        ) from None
     for statement in statements:
         shown = at(statement.lineno)
         if isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)):
@@ -340,11 +358,20 @@ def _assignments(body: str, first_line: int) -> list[ast.Assign]:
                 f"{shown}\nOnly assignments stand in a %%datablock.",
                 "Write functions and imports in a cell above and use their names here.",
             )
-        if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)):
-            guess = f"Did you mean {shown.split(': ', 1)[1].replace(':', ' =', 1)}?" if isinstance(statement, ast.AnnAssign) else ""
+        if not (
+            isinstance(statement, ast.Assign)
+            and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)
+        ):
+            guess = (
+                f"Did you mean {shown.split(': ', 1)[1].replace(':', ' =', 1)}?"
+                if isinstance(statement, ast.AnnAssign)
+                else ""
+            )
             raise FastmagicError(
                 f"{shown}\nOnly assignments stand in a %%datablock: name = value.",
-                guess or f"The names are {', '.join(('blocks', 'get_items', 'splitter', 'get_y', 'item_tfms', 'batch_tfms', 'bs'))}.",
+                guess
+                or f"The names are {', '.join(('blocks', 'get_items', 'splitter', 'get_y', 'item_tfms', 'batch_tfms', 'bs'))}.",
             )
     return statements  # type: ignore[return-value]
 
@@ -354,7 +381,10 @@ def _unknown(name: str) -> tuple[str, str]:
     near = closest(name, [*QUESTIONS, *LOADER], 1)
     if name in ELSEWHERE:
         return cause, ELSEWHERE[name]
-    return cause, f"Did you mean {near[0]!r}?" if near else f"It asks {', '.join(QUESTIONS[:5])}, item_tfms, batch_tfms and bs."
+    return (
+        cause,
+        f"Did you mean {near[0]!r}?" if near else f"It asks {', '.join(QUESTIONS[:5])}, item_tfms, batch_tfms and bs.",
+    )
 
 
 def _hint(error: Exception) -> str:
@@ -378,22 +408,34 @@ def _check_type(name: str, answer: Answer, vision: types.ModuleType) -> None:
     if name in ("get_items", "splitter", "get_x", "get_y"):
         for part in _listify(value) if name in ("get_x", "get_y") else [value]:
             if isinstance(part, str):
-                raise wrong(f"{name} is a function, not text.", f"For a column of a table: {name} = ColReader({part!r}).")
+                raise wrong(
+                    f"{name} is a function, not text.",
+                    f"For a column of a table: {name} = ColReader({part!r}).",
+                )
             if not callable(part):
                 what = f"{name} is a function, not a {type(part).__name__}"
                 fix = "Give the function itself, without calling it: get_items = get_image_files."
                 raise wrong(f"{what}.", fix if name == "get_items" else f"For instance {_EXAMPLES[name]}.")
             factory = getattr(part, "__name__", "")
             if factory and getattr(vision, factory, None) is part and factory[0].isupper() and factory != "noop":
-                raise wrong(f"{factory} makes the function that {name} needs: call it.", f"For instance {_EXAMPLES.get(name, '')}.")
+                raise wrong(
+                    f"{factory} makes the function that {name} needs: call it.",
+                    f"For instance {_EXAMPLES.get(name, '')}.",
+                )
     if name == "blocks":
         for part in _listify(value):
             if not (callable(part) or hasattr(part, "type_tfms")):
-                raise wrong(f"blocks takes blocks, not a {type(part).__name__}.", "For instance blocks = ImageBlock, CategoryBlock.")
+                raise wrong(
+                    f"blocks takes blocks, not a {type(part).__name__}.",
+                    "For instance blocks = ImageBlock, CategoryBlock.",
+                )
     if name in ("item_tfms", "batch_tfms"):
         for part in _listify(value):
             if not callable(part):
-                raise wrong(f"{name} takes transforms, not a {type(part).__name__}.", f"For instance {_EXAMPLES[name]}.")
+                raise wrong(
+                    f"{name} takes transforms, not a {type(part).__name__}.",
+                    f"For instance {_EXAMPLES[name]}.",
+                )
     if name in ("bs", "val_bs") and not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         raise wrong(f"{name} is how many items make a batch: a whole number above 0.", f"For instance {name} = 16.")
 
@@ -431,7 +473,10 @@ def explain_error(error: Exception, plan: Plan) -> tuple[str, str]:
     cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
     frame = _user_frame(error)
     if frame is None:
-        return f"Building the data block failed.\n{cause}", "%datablock … --explain walks one item through every step."
+        return (
+            f"Building the data block failed.\n{cause}",
+            "%datablock … --explain walks one item through every step.",
+        )
     code, line, local = frame
     text = linecache.getline(code.co_filename, line).strip()
     where = f"line {line}: {text}" if code.co_filename == "<%%datablock>" else f"in {code.co_name}: {text}"
@@ -449,7 +494,9 @@ def _user_frame(error: BaseException) -> tuple[types.CodeType, int, dict[str, An
     while traceback is not None:
         frame = traceback.tb_frame
         file_name = frame.f_code.co_filename
-        if file_name == "<%%datablock>" or (frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name != "<module>"):
+        if file_name == "<%%datablock>" or (
+            frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name != "<module>"
+        ):
             found = (frame.f_code, traceback.tb_lineno, dict(frame.f_locals))
         traceback = traceback.tb_next
     return found

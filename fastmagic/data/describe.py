@@ -20,7 +20,10 @@ def summary(dls: Any) -> Shown:
         rows = [[name, len(dl.dataset), len(counts[name])] for name, dl in zip(counts, dls.loaders, strict=False)]
     else:
         header = ["split", "items", *[str(c) for c in classes]]
-        rows = [[name, len(dl.dataset), *[counts[name][c] for c in classes]] for name, dl in zip(counts, dls.loaders, strict=False)]
+        rows = [
+            [name, len(dl.dataset), *[counts[name][c] for c in classes]]
+            for name, dl in zip(counts, dls.loaders, strict=False)
+        ]
     return Shown(html_table(header, rows), text_table(header, rows))
 
 

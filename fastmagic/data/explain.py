@@ -73,7 +73,9 @@ def _steps(plan: Plan, wanted: int | str | None) -> tuple[Any, list[Step]]:
         sizes = " + ".join(f"{len(s):,}" for s in splits)
         names = ["train", "valid", *[f"split {i}" for i in range(2, len(splits))]]
         where = next((names[i] for i, split in enumerate(splits) if index in set(map(int, split))), "no split")
-        steps.append(Step(_name(plan, "splitter", "RandomSplitter()"), "items", Said(f"{sizes}; this one is in {where}")))
+        steps.append(
+            Step(_name(plan, "splitter", "RandomSplitter()"), "items", Said(f"{sizes}; this one is in {where}"))
+        )
     except Exception as error:
         steps.append(Step(_name(plan, "splitter", ""), "items", error=_say(error, plan)))
         return item, steps
@@ -264,13 +266,15 @@ def _table(item: Any, steps: list[Step]) -> Shown:
             # Of an item's parts, only those that this step changed.
             changed = [pair for pair in pairs if pair not in before] or pairs[:1]
             before = pairs
-            gives, values, picture = ", ".join(p[0] for p in changed), "; ".join(p[1] for p in changed), _thumbnail(step.value)
+            gives, values, picture = (
+                ", ".join(p[0] for p in changed),
+                "; ".join(p[1] for p in changed),
+                _thumbnail(step.value),
+            )
         rows.append([escape(part), f"<code>{escape(step.name)}</code>", picture, escape(gives), escape(values)])
         plain.append([part, step.name, gives, values])
     what = _item_name(item)
-    ending = (
-        f"✗ It breaks in {broken.name}: see above." if broken else "✓ Every step works for this item."
-    )
+    ending = f"✗ It breaks in {broken.name}: see above." if broken else "✓ Every step works for this item."
     html = f"<p>Item <code>{escape(what)}</code></p>{html_table(header, rows, raw=range(5), wide=[1, 3, 4])}<p>{escape(ending)}</p>"
     text = f"Item {what}\n{text_table(('', 'step', 'gives', 'values'), plain)}\n{ending}"
     return Shown(html, text)
@@ -302,7 +306,10 @@ def _describe(value: Any) -> tuple[str, str]:
         numbers = value.float()
         if numbers.numel() == 1:
             return f"{name} {kind}", f"{numbers.item():g}"
-        return f"{name} {shape}, {kind}", f"{numbers.min().item():.3g} … {numbers.max().item():.3g}, mean {numbers.mean().item():.3g}"
+        return (
+            f"{name} {shape}, {kind}",
+            f"{numbers.min().item():.3g} … {numbers.max().item():.3g}, mean {numbers.mean().item():.3g}",
+        )
     if isinstance(value, PurePath):
         return name, f"{value.parent.name}/{value.name}"
     return name, str(value)[:120]
@@ -320,7 +327,13 @@ def _thumbnail(value: Any) -> str:
         from PIL import Image
 
         numbers = picture.detach().cpu().float()
-        low, high = (0.0, 255.0) if numbers.max() > 4 else (0.0, 1.0) if numbers.min() >= 0 and numbers.max() <= 1 else (numbers.min().item(), numbers.max().item())
+        low, high = (
+            (0.0, 255.0)
+            if numbers.max() > 4
+            else (0.0, 1.0)
+            if numbers.min() >= 0 and numbers.max() <= 1
+            else (numbers.min().item(), numbers.max().item())
+        )
         array = ((numbers - low) / max(high - low, 1e-6)).clamp(0, 1).mul(255).byte().permute(1, 2, 0).numpy()
         return image_tag(Image.fromarray(array.squeeze()), alt="the picture after this step")
     return ""

@@ -92,7 +92,11 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str]) -> Worked:
     files = get_image_files(folder)
     if not files:
         if "get_items" not in wanted:
-            answers = {"blocks": "ImageBlock, CategoryBlock", "splitter": _split(seed), "get_y": "parent_label"}
+            answers = {
+                "blocks": "ImageBlock, CategoryBlock",
+                "splitter": _split(seed),
+                "get_y": "parent_label",
+            }
             return Worked(answers, source=source)
         from .check import check
 
@@ -105,7 +109,11 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str]) -> Worked:
         train, valid = named
         arguments = "" if (train, valid) == ("train", "valid") else f"train_name={train!r}, valid_name={valid!r}"
         answers |= {"splitter": f"GrandparentSplitter({arguments})", "get_y": "parent_label"}
-        return Worked(answers, f"folders {train!r} and {valid!r} give the split, their sub-folders the classes", source=source)
+        return Worked(
+            answers,
+            f"folders {train!r} and {valid!r} give the split, their sub-folders the classes",
+            source=source,
+        )
     table = _labels_table(folder, files)
     if table is not None:
         if "get_y" in wanted and "get_items" in wanted:
@@ -182,7 +190,11 @@ def _file_column(source: Source) -> tuple[str, str, str] | None:
     frame, folder = source.value, source.folder or Path()
     columns = [c for c in frame.columns if isinstance(c, str)]
     columns.sort(key=lambda c: FILE_COLUMNS.index(c.lower()) if c.lower() in FILE_COLUMNS else len(FILE_COLUMNS))
-    folders = [folder, *sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))[:50]] if folder.is_dir() else []
+    folders = (
+        [folder, *sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))[:50]]
+        if folder.is_dir()
+        else []
+    )
     for column in columns:
         values = [str(v) for v in frame[column].dropna().head(20)]
         if not values:

@@ -59,7 +59,7 @@ def vocab(dls: Any) -> list[Any] | None:
     if found is None:
         return None
     # Several blocks with a vocab (tabular inputs, say) give a list of them: the target's is the last.
-    if len(found) and isinstance(found[-1], (list, tuple)) or type(found[-1]).__name__ == "CategoryMap":
+    if (len(found) and isinstance(found[-1], (list, tuple))) or type(found[-1]).__name__ == "CategoryMap":
         found = found[-1]
     return list(found)
 

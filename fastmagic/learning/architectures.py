@@ -109,7 +109,10 @@ class Models(Sequence[str]):
             rows.append([name, found.library, has])
         more = self.total - len(rows)
         note = f"… and {more} more: narrow the pattern." if more > 0 else ""
-        return Shown(html_table(header, rows) + (f"<p>{note}</p>" if note else ""), text_table(header, rows) + ("\n" + note if note else ""))
+        return Shown(
+            html_table(header, rows) + (f"<p>{note}</p>" if note else ""),
+            text_table(header, rows) + ("\n" + note if note else ""),
+        )
 
     def __repr__(self) -> str:
         return str(self._shown())
@@ -195,7 +198,11 @@ def cached_names() -> list[str]:
     names = [name for name in _fastai_names() if cached_file(find(name))]
     hub = _hub_folder()
     if hub.is_dir():
-        names += [p.name.removeprefix("models--timm--") for p in sorted(hub.glob("models--timm--*")) if any(p.glob("snapshots/*/*"))]
+        names += [
+            p.name.removeprefix("models--timm--")
+            for p in sorted(hub.glob("models--timm--*"))
+            if any(p.glob("snapshots/*/*"))
+        ]
     return names
 
 
@@ -225,7 +232,11 @@ def require_weights(arch: Architecture, offline: bool = False, timeout: float = 
     if not offline and url and reachable(url, timeout):
         return
     have = [name for name in cached_names() if name != arch.name]
-    at_hand = f"On this machine there are weights for {', '.join(have[:4])}." if have else "No weights are cached on this machine."
+    at_hand = (
+        f"On this machine there are weights for {', '.join(have[:4])}."
+        if have
+        else "No weights are cached on this machine."
+    )
     host = urlparse(url or "").hostname or "its host"
     why = "FastMagic.offline is on" if offline else f"{host} does not answer (on Kaggle: Settings > Internet)"
     raise FastmagicError(
@@ -292,8 +303,6 @@ def _timm_cached(name: str) -> Path | None:
             if isinstance(found, str):
                 return Path(found)
     if config.url:
-        file_path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(config.url).path).name
+        file_path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(str(config.url)).path).name
         return file_path if file_path.is_file() else None
     return None
-
-

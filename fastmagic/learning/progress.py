@@ -62,12 +62,18 @@ class EpochTable(Callback):
             done = self.epoch + (self.iter + 1) / max(self.n_iter, 1)
             seconds = (now - self.started) / done * (self.n_epoch - done)
             left = f", about {_duration(seconds)} left"
-        loss = f", loss {float(self.smooth_loss):.3f}" if self.training and getattr(self.learn, "smooth_loss", None) is not None else ""
+        loss = (
+            f", loss {float(self.smooth_loss):.3f}"
+            if self.training and getattr(self.learn, "smooth_loss", None) is not None
+            else ""
+        )
         return f"epoch {self.epoch + 1} of {self.n_epoch}, {part} batch {self.iter + 1} of {self.n_iter}{loss}{left}"
 
     def _show(self, running: str) -> None:
         header = ["epoch", *[str(name) for name in list(self.recorder.metric_names)[1:]]]
-        html = (html_table(header, self.rows) if self.rows else "") + (f'<p class="dim">{running}</p>' if running else "")
+        html = (html_table(header, self.rows) if self.rows else "") + (
+            f'<p class="dim">{running}</p>' if running else ""
+        )
         text = (text_table(header, self.rows) if self.rows else "") + (f"\n{running}" if running else "")
         self.update(Shown(html or "<p></p>", text.strip("\n")))
 

@@ -312,7 +312,10 @@ def _weights_lines(file: Path, arch: Architecture) -> list[str]:
         ) from error
     state = names["state"]
     if not isinstance(state, dict):
-        raise FastmagicError(f"{file.name} holds a {type(state).__name__}, not weights by name.", "Save with learn.save('name').")
+        raise FastmagicError(
+            f"{file.name} holds a {type(state).__name__}, not weights by name.",
+            "Save with learn.save('name').",
+        )
     if isinstance(state.get("model"), dict):
         state = state["model"]
         load.append("state = state['model']")
@@ -368,7 +371,10 @@ def _evaluated(text: str, names: Mapping[str, Any], what: str) -> Any:
     except NameError as error:
         missing = error.name or ""
         hint = did_you_mean(missing, [n for n in {**_vocabulary(), **names} if not n.startswith("_")])
-        raise FastmagicError(f"{what}: there is no {missing!r}.", hint or "fastai's metrics: accuracy, error_rate, F1Score(), …") from None
+        raise FastmagicError(
+            f"{what}: there is no {missing!r}.",
+            hint or "fastai's metrics: accuracy, error_rate, F1Score(), …",
+        ) from None
     except Exception as error:
         raise FastmagicError(f"{what}: {text} does not work here: {type(error).__name__}: {error}.") from error
 
@@ -418,7 +424,10 @@ def _target_kind(dls: Any, item: tuple[Any, ...]) -> str:
             "For other data use fastai's own learners: tabular_learner, collab_learner, text_classifier_learner.",
         )
     if len(item) != 2:
-        raise FastmagicError(f"An item has {len(item)} parts, where a picture and a target are expected.", "%datablock … --explain shows them.")
+        raise FastmagicError(
+            f"An item has {len(item)} parts, where a picture and a target are expected.",
+            "%datablock … --explain shows them.",
+        )
     target = [cls.__name__ for cls in type(item[1]).__mro__]
     if "TensorCategory" in target:
         return "category"
@@ -426,7 +435,8 @@ def _target_kind(dls: Any, item: tuple[Any, ...]) -> str:
         return "categories"
     if "TensorMask" in target or "TensorImageBase" in target or "TensorPoint" in target or "TensorBBox" in target:
         raise FastmagicError(
-            f"%train does not train on targets like these yet ({type(item[1]).__name__}).", "fastai's unet_learner does, for masks."
+            f"%train does not train on targets like these yet ({type(item[1]).__name__}).",
+            "fastai's unet_learner does, for masks.",
         )
     return "numbers"
 
@@ -435,7 +445,14 @@ def picture_size(dls: Any, item: tuple[Any, ...]) -> int:
     """Return the longer side in pixels of the pictures a model gets."""
     for transform in reversed(list(dls.train.after_batch.fs)):
         size = getattr(transform, "size", None)
-        if size is not None and type(transform).__name__ in ("AffineCoordTfm", "RandomResizedCropGPU", "Warp", "Zoom", "Rotate", "Flip"):
+        if size is not None and type(transform).__name__ in (
+            "AffineCoordTfm",
+            "RandomResizedCropGPU",
+            "Warp",
+            "Zoom",
+            "Rotate",
+            "Flip",
+        ):
             return max(size) if isinstance(size, (tuple, list)) else int(size)
     return max(item[0].shape[-2:])
 
@@ -488,7 +505,11 @@ def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[
     ways = [f"--bs {smaller}"] if smaller else []
     ways.append(f"--epochs {math.ceil(least / max(steps, 1))}")
     start = "from scratch " if scratch else ""
-    return [f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much {start}: try {' or '.join(ways)}.".replace(" :", ":")]
+    return [
+        f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much {start}: try {' or '.join(ways)}.".replace(
+            " :", ":"
+        )
+    ]
 
 
 def _scratch_note(epochs: int, bs: int, data: list[str], size: int) -> str:

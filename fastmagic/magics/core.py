@@ -17,7 +17,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from ..errors import FastmagicError, closest, did_you_mean, few
 from . import wait_for_preload
@@ -29,7 +29,7 @@ from .settings import FastMagic
 class Session:
     """What fastmagic knows of one IPython shell: its variables, its settings, and what was made or used last."""
 
-    _of_shell: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
+    _of_shell: ClassVar[weakref.WeakKeyDictionary[Any, Session]] = weakref.WeakKeyDictionary()
 
     def __init__(self, shell: Any):
         self._shell = weakref.ref(shell)
@@ -62,9 +62,7 @@ class Session:
         return [
             name
             for name, value in self.namespace.items()
-            if not name.startswith("_")
-            and not (name in hidden and hidden[name] is value)
-            and is_a(value, type_names)
+            if not name.startswith("_") and not (name in hidden and hidden[name] is value) and is_a(value, type_names)
         ]
 
     def newest(self, *type_names: str) -> tuple[str, Any] | None:
@@ -334,7 +332,10 @@ class Option:
         return not self.name.startswith("-")
 
 
-COMMON = (Option("--code", "print the plain fastai program this stands for, and run nothing"), Option("--help", "show this"))
+COMMON = (
+    Option("--code", "print the plain fastai program this stands for, and run nothing"),
+    Option("--help", "show this"),
+)
 
 
 @dataclass
@@ -382,7 +383,14 @@ class Magic:
     Calling it with a shell, a line and a cell body parses the line, runs the function and binds what it returns.
     """
 
-    def __init__(self, function: Callable[[Call], Any], options: Sequence[Option], examples: str, gives: str, body: bool):
+    def __init__(
+        self,
+        function: Callable[[Call], Any],
+        options: Sequence[Option],
+        examples: str,
+        gives: str,
+        body: bool,
+    ):
         self.function, self.gives, self.body = function, gives, body
         self.name = function.__name__
         self.examples = textwrap.dedent(examples).strip()
@@ -398,7 +406,10 @@ class Magic:
                 print(self.help())
                 return
             if cell is not None and not self.body and _has_statements(cell):
-                raise FastmagicError(f"%%{self.name} takes no body.", f"Write %{self.name} with one %, and the code in its own cell.")
+                raise FastmagicError(
+                    f"%%{self.name} takes no body.",
+                    f"Write %{self.name} with one %, and the code in its own cell.",
+                )
             call = self.parse(session, words, cell)
             # Said before the wait, so that a typo is answered at once.
             wait_for_preload()
@@ -502,7 +513,19 @@ class Magic:
         for left, text in rows:
             folded = textwrap.wrap(text, max(40, 100 - width))
             lines += [f"  {left:<{width}}{folded[0]}"] + [" " * (width + 2) + more for more in folded[1:]]
-        return "\n".join([self.usage(), "", about, "", "Options:", *lines, "", "Examples:", textwrap.indent(self.examples, "  ")])
+        return "\n".join(
+            [
+                self.usage(),
+                "",
+                about,
+                "",
+                "Options:",
+                *lines,
+                "",
+                "Examples:",
+                textwrap.indent(self.examples, "  "),
+            ]
+        )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -513,7 +536,9 @@ class _Parser(argparse.ArgumentParser):
         raise FastmagicError(f"%{self.magic.name}: {text}.", f"%{self.magic.name} --help shows examples.")
 
 
-def magic(*options: Option, examples: str, gives: str = "", body: bool = False) -> Callable[[Callable[[Call], Any]], Magic]:
+def magic(
+    *options: Option, examples: str, gives: str = "", body: bool = False
+) -> Callable[[Callable[[Call], Any]], Magic]:
     """Declare a magic: the decorated function gets a `Call` and returns what `--into` names.
 
     Args:
@@ -547,7 +572,9 @@ def split(line: str) -> list[str]:
         if _QUOTED.fullmatch(value):
             value = value[1:-1]
         elif _QUOTED.sub("", value).count("'") + _QUOTED.sub("", value).count('"'):
-            raise FastmagicError("A quote is opened on this line and not closed.", 'Write names with spaces as "my birds".')
+            raise FastmagicError(
+                "A quote is opened on this line and not closed.", 'Write names with spaces as "my birds".'
+            )
         words.append(option + equals + value)
     return words
 

@@ -24,7 +24,11 @@ class _Source(Place):
 
 @magic(
     Option("dls", "name of the DataLoaders made (default: dls)", _DlsName()),
-    Option("--from", "a folder of photos, a CSV file, a DataFrame, or digits; default: the newest path", _Source()),
+    Option(
+        "--from",
+        "a folder of photos, a CSV file, a DataFrame, or digits; default: the newest path",
+        _Source(),
+    ),
     Option("--bs", "batch size; default: worked out from the number of items", Number(int, minimum=1)),
     Option("--show", "how many pictures to show (default: 6; 0 for none)", Number(int, minimum=0)),
     Option("--seed", "seed of the split that is worked out (default: 42)", Number(int)),
@@ -139,7 +143,9 @@ def check(call: Call) -> Any:
     if what is None:
         newest = call.session.newest("DataLoaders") or call.session.newest("PurePath")
         if newest is None:
-            raise FastmagicError("What should be checked? There are no DataLoaders yet.", "Name a folder: %check FOLDER")
+            raise FastmagicError(
+                "What should be checked? There are no DataLoaders yet.", "Name a folder: %check FOLDER"
+            )
         call.words["what"], what = newest
     if call.options["code"]:
         print(_check_code(call))
@@ -163,5 +169,3 @@ def _check_code(call: Call) -> str:
             "print(failed)",
         ]
     )
-
-

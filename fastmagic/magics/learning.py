@@ -7,7 +7,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import FastmagicError
-from .core import Call, Choice, Expression, Kind, Number, Option, Place, Session, Variable, is_reference, magic, paths
+from .core import (
+    Call,
+    Choice,
+    Expression,
+    Kind,
+    Number,
+    Option,
+    Place,
+    Session,
+    Variable,
+    is_reference,
+    magic,
+    paths,
+)
 
 
 class _Architecture(Expression):
@@ -77,13 +90,21 @@ def _metric_names() -> list[str]:
 
 @magic(
     Option("dls", "the DataLoaders; default: the newest", Variable("DataLoaders")),
-    Option("arch", "an architecture of fastai, timm or torchvision, or a variable; default: resnet18", _Architecture()),
+    Option(
+        "arch",
+        "an architecture of fastai, timm or torchvision, or a variable; default: resnet18",
+        _Architecture(),
+    ),
     Option("--epochs", "passes over the data (default: 3; from scratch at least 4)", Number(int, minimum=1)),
     Option("--lr", "peak learning rate; auto takes the valley of lr_find", _Rate()),
     Option("--bs", "batch size of this training (default: that of the DataLoaders)", Number(int, minimum=1)),
     Option("--metrics", "fastai metrics, separated by commas (default: error_rate)", Expression(_metric_names)),
     Option("--freeze-epochs", "epochs with a frozen body before fine-tuning (default: 1)", Number(int, minimum=0)),
-    Option("--seed", "seed of the whole run (default: 42; none leaves randomness alone)", Number(int, words=("none",))),
+    Option(
+        "--seed",
+        "seed of the whole run (default: 42; none leaves randomness alone)",
+        Number(int, words=("none",)),
+    ),
     Option("--no-pretrained", "start from random weights and train all layers in one cycle"),
     Option("--weights", "start from this file of weights (.pth, .safetensors)", Place()),
     Option("--save", "keep the best epoch's weights in models/NAME.pth: --save best", Kind()),
@@ -193,8 +214,6 @@ def models(call: Call) -> Any:
     call.show(list_models(str(pattern)))
 
 
-
-
 class _Items(Place):
     """What can be predicted; `learn` itself is not among it."""
 
@@ -203,7 +222,12 @@ class _Items(Place):
 
 @magic(
     Option("learn", "the Learner; default: the newest", Variable("Learner")),
-    Option("items", "files, URLs, folders, globs or variables (pictures, arrays, lists, DataFrames)", _Items(), many=True),
+    Option(
+        "items",
+        "files, URLs, folders, globs or variables (pictures, arrays, lists, DataFrames)",
+        _Items(),
+        many=True,
+    ),
     Option("--learn", "the Learner, or the file of an exported one that you trust", _LearnerOrFile()),
     Option("--csv", "write the table of many predictions to this file", Kind()),
     Option("--column", "the column of a DataFrame that names the files", Kind()),
@@ -224,6 +248,7 @@ def predict(call: Call) -> Any:
     For many items NAME is a DataFrame, and what cannot be read is listed and skipped.
     """
     from ..learning import predict as predicting
+    from ..learning.predictions import Predictions
 
     options = call.options
     items = options["items"]
@@ -241,12 +266,14 @@ def predict(call: Call) -> Any:
     finally:
         done()
     call.show(found)
-    many = hasattr(found, "to_csv")
     if options["csv"]:
-        if not many:
-            raise FastmagicError("--csv writes a table of many items, and this is one.", "Give a folder, a glob or several items.")
+        if not isinstance(found, Predictions):
+            raise FastmagicError(
+                "--csv writes a table of many items, and this is one.",
+                "Give a folder, a glob or several items.",
+            )
         print(f"Wrote {len(found)} rows to {found.to_csv(options['csv'])}.")
-    return found.frame if many else found
+    return found.frame if isinstance(found, Predictions) else found
 
 
 def _predict_code(call: Call, item: Any) -> str:

@@ -92,7 +92,9 @@ def test_answering_twice_is_refused(data):
 def test_an_answer_that_raises_shows_the_users_own_line_and_the_item(data):
     with pytest.raises(FastmagicError) as caught:
         data.run("%%datablock dls --from photos --show 0\nget_y = lambda p: {'disc': 1}[p.parent.name]")
-    assert str(caught.value).startswith("line 2: get_y = lambda p: {'disc': 1}[p.parent.name]\nKeyError: 'square', for ")
+    assert str(caught.value).startswith(
+        "line 2: get_y = lambda p: {'disc': 1}[p.parent.name]\nKeyError: 'square', for "
+    )
     data.run("def label(p):\n    return p.parent.nme")
     with pytest.raises(FastmagicError, match=r"in label: return p.parent.nme\nAttributeError"):
         data.run("%%datablock dls --from photos --show 0\nget_y = label")
@@ -141,7 +143,13 @@ def test_a_labels_csv_beside_images_gives_file_and_label(tmp_path):
 
 def test_a_dataframe_with_ids_a_suffix_and_a_split_column(tmp_path, monkeypatch):
     monkeypatch.chdir(folder_of(tmp_path, *[f"pics/{i}.jpg" for i in range(10)]))
-    frame = pd.DataFrame({"image_id": [str(i) for i in range(10)], "species": list("ababababab"), "is_valid": [i > 6 for i in range(10)]})
+    frame = pd.DataFrame(
+        {
+            "image_id": [str(i) for i in range(10)],
+            "species": list("ababababab"),
+            "is_valid": [i > 6 for i in range(10)],
+        }
+    )
     dls = fastmagic.datablock(frame)
     assert (len(dls.train_ds), len(dls.valid_ds), list(dls.vocab)) == (7, 3, ["a", "b"])
 
@@ -195,7 +203,9 @@ item_tfms = Resize(32)""")
 
 
 def test_code_prints_a_program_that_runs_in_a_fresh_process_with_the_same_split(data, capsys, tmp_path):
-    data.run("import string\nletters = {'disc': string.ascii_lowercase[0], 'square': 'z'}\ndef label(p):\n    return letters[p.parent.name]")
+    data.run(
+        "import string\nletters = {'disc': string.ascii_lowercase[0], 'square': 'z'}\ndef label(p):\n    return letters[p.parent.name]"
+    )
     cell = "%%datablock dls --from photos --show 0 {}\nside = 24\nget_y = label\nitem_tfms = [Resize(side), FlipItem()]"
     data.run(cell.format(""))
     capsys.readouterr()
@@ -229,7 +239,17 @@ def test_explain_walks_an_item_through_every_step_with_pictures(shapes):
     from fastai.vision.all import Resize, aug_transforms
 
     shown = fastmagic.explain(shapes, item="square_001", item_tfms=Resize(24), batch_tfms=aug_transforms())
-    steps = ["get_image_files", "RandomSplitter", "PILImage.create", "parent_label", "Categorize", "Resize", "ToTensor", "collate", "Flip"]
+    steps = [
+        "get_image_files",
+        "RandomSplitter",
+        "PILImage.create",
+        "parent_label",
+        "Categorize",
+        "Resize",
+        "ToTensor",
+        "collate",
+        "Flip",
+    ]
     places = [shown.text.index(step) for step in steps]
     assert places == sorted(places)
     assert "PILImage 48 × 48 px" in shown.text

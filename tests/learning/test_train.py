@@ -88,12 +88,22 @@ def run_program(program: str, tmp_path: Path) -> list:
     "options",
     [
         {"pretrained": False, "epochs": 1},
-        {"pretrained": False, "epochs": 1, "seed": 7, "lr": 3e-3, "bs": 24, "metrics": "[accuracy, F1Score()]", "save": "best"},
+        {
+            "pretrained": False,
+            "epochs": 1,
+            "seed": 7,
+            "lr": 3e-3,
+            "bs": 24,
+            "metrics": "[accuracy, F1Score()]",
+            "save": "best",
+        },
         {"epochs": 1, "seed": 3},
     ],
     ids=["from scratch", "with options", "fine-tuned"],
 )
-def test_the_printed_program_gives_the_same_losses_in_a_fresh_process(shapes, tmp_path, monkeypatch, resnet_in_cache, options):
+def test_the_printed_program_gives_the_same_losses_in_a_fresh_process(
+    shapes, tmp_path, monkeypatch, resnet_in_cache, options
+):
     monkeypatch.chdir(tmp_path)
     dls = fastmagic.datablock(shapes)
     fastmagic.train(dls, "resnet18", **options)  # a training before must not change the one that counts
@@ -108,8 +118,17 @@ def test_the_printed_program_gives_the_same_losses_in_a_fresh_process(shapes, tm
 
 def test_fine_tuning_is_what_the_plain_lesson_does(shapes, tmp_path, monkeypatch, resnet_in_cache):
     from fastai.vision.all import (
-        CategoryBlock, DataBlock, ImageBlock, RandomSplitter, Resize, error_rate, get_image_files, parent_label, resnet18,
-        set_seed, vision_learner,
+        CategoryBlock,
+        DataBlock,
+        ImageBlock,
+        RandomSplitter,
+        Resize,
+        error_rate,
+        get_image_files,
+        parent_label,
+        resnet18,
+        set_seed,
+        vision_learner,
     )  # fmt: skip
 
     monkeypatch.chdir(tmp_path)
@@ -137,7 +156,9 @@ def test_training_leaves_the_dataloaders_alone(dls):
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(dls):
-    first, same, other = (losses(fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, seed=s)) for s in (5, 5, 6))
+    first, same, other = (
+        losses(fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, seed=s)) for s in (5, 5, 6)
+    )
     assert first == same
     assert first != other
 
@@ -205,7 +226,9 @@ def test_timm_weights_come_from_the_hubs_cache(dls, no_internet, timm_in_cache):
 
 def test_a_function_that_makes_a_model_is_an_architecture(shell, shapes, tmp_path):
     shell.user_ns["photos"] = shapes
-    shell.run("from fastai.vision.all import xresnet18\ndef small(pretrained=False):\n    return xresnet18(act_cls=nn.ReLU)\nfrom torch import nn")
+    shell.run(
+        "from fastai.vision.all import xresnet18\ndef small(pretrained=False):\n    return xresnet18(act_cls=nn.ReLU)\nfrom torch import nn"
+    )
     shell.run("%datablock dls --from photos --show 0")
     shell.run("%train dls small --no-pretrained --epochs 1")
     assert len(shell.user_ns["learn"].recorder.losses) > 0
@@ -237,7 +260,7 @@ def test_a_file_of_weights_is_the_start_of_fine_tuning(dls, tmp_path, monkeypatc
 def test_weights_that_do_not_fit_are_refused(dls, tmp_path, resnet_in_cache):
     with pytest.raises(FastmagicError, match="does not fit resnet34"):
         fastmagic.train(dls, "resnet34", weights=resnet_in_cache)
-    with pytest.raises(FastmagicError, match="Did you mean 'resnet18-f37072fd.pth'"):
+    with pytest.raises(FastmagicError, match=r"Did you mean 'resnet18-f37072fd\.pth'"):
         fastmagic.train(dls, "resnet18", weights=resnet_in_cache.with_name("resnet18.pth"))
     (tmp_path / "junk.pth").write_text("no weights")
     with pytest.raises(FastmagicError, match="cannot be read as weights"):
@@ -366,7 +389,12 @@ if __name__ == "__main__":
     print('learned', len(learn.recorder.losses))
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=300, start_new_session=True, cwd=tmp_path
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        start_new_session=True,
+        cwd=tmp_path,
     )
     assert "learned 4" in done.stdout, done.stderr
 
@@ -376,7 +404,9 @@ def test_out_of_memory_names_a_batch_size_and_leaves_everything_usable(dls, caps
 
     class Full(Callback):
         def before_backward(self):
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
 
     with pytest.raises(FastmagicError, match="--bs 8"):
         fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, cbs=Full())
@@ -405,7 +435,9 @@ counter = Count()
 def half(input, target): return (input.argmax(-1) == target).float().mean() / 2
 """)
     shell.run("%datablock dls --from photos --show 0")
-    shell.run("%train dls resnet18 --no-pretrained --epochs 2 --cbs counter,Count() --metrics half,accuracy --into mine")
+    shell.run(
+        "%train dls resnet18 --no-pretrained --epochs 2 --cbs counter,Count() --metrics half,accuracy --into mine"
+    )
     assert shell.user_ns["seen"] == [0, 0, 1, 1]
     values = shell.user_ns["mine"].recorder.final_record
     assert values[-2] * 2 == pytest.approx(values[-1])

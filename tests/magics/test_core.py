@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from traitlets.config import Config
 
 from fastmagic.errors import FastmagicError
 from fastmagic.magics import MAGICS, comments_above_magic, find
@@ -70,7 +71,9 @@ def test_an_omitted_input_is_the_newest_that_a_magic_made_or_used(data, capsys):
 
 
 def test_a_variable_the_user_made_without_fastmagic_is_found_too(data, capsys):
-    data.run("from fastai.vision.all import *\nown = ImageDataLoaders.from_folder(photos, valid_pct=0.2, item_tfms=Resize(32), bs=8)")
+    data.run(
+        "from fastai.vision.all import *\nown = ImageDataLoaders.from_folder(photos, valid_pct=0.2, item_tfms=Resize(32), bs=8)"
+    )
     data.run("%train --no-pretrained --code")
     assert "own: your own DataLoaders" in capsys.readouterr().out
 
@@ -155,7 +158,10 @@ def test_comments_above_other_cell_magics_stay_as_they_are():
     assert comments_above_magic(lines) == lines
 
 
-@pytest.mark.parametrize("cell", ["%%datablock dls --from photos --show 0", "%%datablock dls --from photos --show 0\n\n# nothing\n"])
+@pytest.mark.parametrize(
+    "cell",
+    ["%%datablock dls --from photos --show 0", "%%datablock dls --from photos --show 0\n\n# nothing\n"],
+)
 def test_an_empty_body_is_no_body(data, cell):
     data.run(cell)
     assert len(data.user_ns["dls"].train_ds) == 96
@@ -172,8 +178,6 @@ def test_settings_are_listed_changed_and_checked(shell, capsys):
     shell.run("%config FastMagic.seed = 7")
     assert Session.of(shell).settings.seed == 7
     with pytest.raises(FastmagicError, match="Did you mean 'seed'"):
-        from traitlets.config import Config
-
         Session.of(shell).settings.update_config(Config({"FastMagic": {"sed": 1}}))
 
 
@@ -185,6 +189,9 @@ def test_the_seed_setting_is_the_seed_of_the_split(data, capsys):
 
 def test_words_group_by_quotes_and_end_at_a_comment():
     assert split("dls --from 'my birds' --bs 16  # small") == ["dls", "--from", "my birds", "--bs", "16"]
-    assert split("--metrics accuracy,F1Score(average='macro')") == ["--metrics", "accuracy,F1Score(average='macro')"]
+    assert split("--metrics accuracy,F1Score(average='macro')") == [
+        "--metrics",
+        "accuracy,F1Score(average='macro')",
+    ]
     assert split(r"C:\birds\a.jpg") == [r"C:\birds\a.jpg"]
     assert split("https://a.example/b#part") == ["https://a.example/b#part"]

@@ -45,13 +45,16 @@ def test_help_and_importing_the_package_import_nothing_heavy():
 
 
 def test_a_plain_shell_does_not_import_fastai_in_the_background():
-    assert fresh_python("""
+    assert (
+        fresh_python("""
         import threading
         from IPython.core.interactiveshell import InteractiveShell
         shell = InteractiveShell.instance()
         shell.run_line_magic('load_ext', 'fastmagic')
         print([t.name for t in threading.enumerate() if 'fastmagic' in t.name])
-    """) == "[]"
+    """)
+        == "[]"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,64 @@
+"""A learner from a variable or from the file `learn.export` wrote, read once."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from pathlib import Path
+from typing import Any
+
+from fastmagic.data.pictures import no_such_file
+from fastmagic.errors import FastmagicError
+
+
+def as_learner(learn: Any) -> Any:
+    """Return a fastai `Learner`: the one given, or the one exported to the file given.
+
+    Unpickling a file runs code from it; open only what comes from people you trust.
+
+    Raises:
+        FastmagicError: neither, or a file that holds no learner.
+    """
+    if isinstance(learn, (str, Path)):
+        path = Path(learn).expanduser()
+        if not path.exists():
+            raise no_such_file(path.absolute())
+        if path.is_dir():
+            raise FastmagicError(
+                f"'{path}' is a folder.", "Give a file made by `learn.export()`, such as 'export.pkl'."
+            )
+        stat = path.stat()
+        return _load(path.resolve(), stat.st_mtime_ns, stat.st_size)
+    if learn is None:
+        raise FastmagicError("There is no learner.", "Train one first: `%train dls resnet18`.")
+    if not (hasattr(learn, "dls") and hasattr(learn, "model") and hasattr(learn, "loss_func")):
+        raise FastmagicError(
+            f"A {type(learn).__name__} is no fastai learner.",
+            "Give a `Learner`, or the path of an exported one.",
+        )
+    return learn
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: Path, mtime_ns: int, size: int) -> Any:
+    import torch
+    from fastai.learner import Learner, load_learner
+
+    try:
+        with warnings.catch_warnings():  # fastai warns of pickles at every load; the docstrings here say it
+            warnings.simplefilter("ignore")
+            learn = load_learner(path, cpu=not torch.cuda.is_available())
+    except Exception as error:
+        if "Custom classes" not in str(error):
+            fix = "Weights alone (`learn.save`) do not make a learner; export the whole with `learn.export()`."
+            raise FastmagicError(f"'{path.name}' is not an exported learner: {error}".splitlines()[0], fix) from error
+        cause = f"'{path.name}' uses something that is not defined here: {str(error).splitlines()[-1].strip()}."
+        raise FastmagicError(
+            cause, "Define it in the notebook as it was where the model was trained, then try again."
+        ) from error
+    if not isinstance(learn, Learner):
+        raise FastmagicError(
+            f"'{path.name}' holds a {type(learn).__name__}, not a learner.",
+            "Weights alone (`learn.save`) do not make a learner; export the whole with `learn.export()`.",
+        )
+    return learn

@@ -1,0 +1,385 @@
+"""`fastmagic.predict`: what a model says about a file, an address, an array, a folder, a glob or a table."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastmagic.data.download import Policy, fetch, is_url
+from fastmagic.data.items import item_source
+from fastmagic.data.pictures import (
+    ACCEPTED_ARRAYS,
+    no_pictures,
+    no_such_file,
+    open_picture,
+    picture_class,
+    picture_files,
+)
+from fastmagic.errors import FastmagicError, did_you_mean, few
+from fastmagic.learning.forward import (
+    Progress,
+    Target,
+    Transforms,
+    predict_opened,
+    run_loader,
+    run_pass,
+    runs_on_transforms,
+    target_of,
+)
+from fastmagic.learning.learner_file import as_learner
+from fastmagic.learning.predictions import (
+    CLASSES_SHOWN,
+    ROWS_SHOWN,
+    Prediction,
+    Predictions,
+    check_width,
+    short,
+    table_of,
+)
+
+
+def predict(
+    item: Any,
+    learn: Any,
+    *,
+    column: str | None = None,
+    top: int = CLASSES_SHOWN,
+    allow_url: Policy = "any",
+    progress: Progress | None = None,
+) -> Prediction | Predictions:
+    """Say what a model makes of an item, or of many.
+
+    The learner's own validation transforms run, no augmentation; the probabilities are those of
+    `learn.predict` and `learn.get_preds` to 1e-5. The learner is left as it was: modes, recorder,
+    dataloaders, random numbers.
+
+    Args:
+        item: one item is a picture file, an http(s) address, bytes, a PIL image, an array or tensor (H×W,
+            H×W×3 or C×H×W; integers 0…255 or floats 0…1) or a row of a DataFrame. Many are a folder (with
+            the folders in it), a glob pattern, a DataFrame, or a list of anything above. For models of text
+            and of tables: what their `test_dl` takes.
+        learn: a fastai `Learner`, or the path of one exported with `learn.export`. Such a file is a pickle:
+            opening it runs code from it, so open only files from people you trust. It is read once, and again
+            when the file changes.
+        column: which column of a DataFrame names the files, for models not built from such a DataFrame; left
+            out, it is the first column that holds names of existing files.
+        top: how many classes are shown for one item.
+        allow_url: "any" http(s) address; "public" refuses private ones, for apps that strangers use; or a
+            function that gets each address and raises to refuse it (see `fastmagic.data.download.fetch`).
+        progress: called with (items done, items in all), for many.
+
+    Returns:
+        A `Prediction` for one item, `Predictions` for many. What cannot be read among many is listed in
+        `failed` and skipped.
+
+    Raises:
+        FastmagicError: nothing there, no picture (for one item), or no model; names the closest right thing.
+
+    Example:
+        >>> fastmagic.predict("bird.jpg", learn)            # doctest: +SKIP
+        bird.jpg: bird (98.2%)
+        bird    ███████████████████▋ 98.2%
+        forest  ▎                     1.8%
+        >>> fastmagic.predict("photos/*.jpg", learn).frame  # doctest: +SKIP
+    """
+    learn = as_learner(learn)
+    target = target_of(learn)
+    if not runs_on_transforms(learn.dls):
+        return _predict_by_loader(item, learn, target, top, progress)
+    transforms = Transforms(learn.dls)
+    kind = picture_class(transforms.dataset)
+    many = _many(item)
+    if many is None:
+        return _predict_one(item, learn, target, transforms, kind, column, top, allow_url)
+    return _predict_many(many, learn, target, transforms, kind, column, allow_url, progress)
+
+
+def predict_code(source_expr: str, learn_expr: str, many: bool) -> str:
+    """Return the plain fastai program that `predict` stands for.
+
+    Args:
+        source_expr: a Python expression for the item, or with `many` for the items (a list, a DataFrame).
+        learn_expr: a Python expression for the learner, such as `learn` or `load_learner('model.pkl')`.
+        many: whether the source stands for many items.
+
+    >>> print(predict_code("'bird.jpg'", "learn", many=False))
+    from fastai.vision.all import *
+    <BLANKLINE>
+    label, index, probabilities = learn.predict('bird.jpg')
+    print(label, dict(zip(learn.dls.vocab, probabilities.tolist())))
+    """
+    lines = ["from fastai.vision.all import *", ""]
+    learn = learn_expr
+    if not learn_expr.isidentifier():
+        lines.append(f"learn = {learn_expr}")
+        learn = "learn"
+    if many:
+        lines += [
+            f"items = {source_expr}",
+            f"probabilities, _, labels = {learn}.get_preds(dl={learn}.dls.test_dl(items), with_decoded=True)",
+            f"frame = pd.DataFrame(probabilities.numpy(), columns=list({learn}.dls.vocab))",
+            f"frame.insert(0, 'label', [{learn}.dls.vocab[i] for i in labels])",
+            "print(frame)",
+        ]
+    else:
+        lines += [
+            f"label, index, probabilities = {learn}.predict({source_expr})",
+            f"print(label, dict(zip({learn}.dls.vocab, probabilities.tolist())))",
+        ]
+    return "\n".join(lines)
+
+
+def _many(item: Any) -> Any:
+    """Return the items where `item` stands for many (a list, or a DataFrame as it is), else `None`."""
+    import pandas as pd
+
+    if item is None:
+        raise FastmagicError(
+            "There is nothing to predict.", "Give a file, an address, a folder, a picture or a DataFrame."
+        )
+    if isinstance(item, pd.DataFrame):
+        return item
+    # A row is named by its index and its keys are column names; a column is the other way round.
+    named = isinstance(item, pd.Series) and isinstance(item.name, str)
+    if named and not any(isinstance(key, str) for key in item.index):
+        return list(item)
+    if isinstance(item, (str, Path)) and not is_url(item):
+        return _files(item)
+    if isinstance(item, (list, tuple, set, Generator)) or type(item).__name__ == "L":
+        return [one for part in item for one in (_many(part) if _holds_many(part) else [part])]
+    if getattr(item, "ndim", None) == 4:
+        return list(item)
+    return None
+
+
+def _holds_many(part: Any) -> bool:
+    """Tell whether a member of a list stands for several items itself: a folder or a pattern."""
+    return isinstance(part, (str, Path)) and not is_url(part) and bool(_files(part, missing_ok=True))
+
+
+def _files(text: str | Path, missing_ok: bool = False) -> list[Path] | None:
+    """Return the files of a folder or a glob pattern, or `None` for the name of one file."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        files = picture_files(path)
+        if not files and not missing_ok:
+            raise no_pictures(path)
+        return files
+    if path.is_file():
+        return None
+    if glob.has_magic(str(path)):
+        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        if not found and not missing_ok:
+            raise _nothing_matches(path)
+        return found
+    return None
+
+
+def _nothing_matches(pattern: Path) -> FastmagicError:
+    fixed = Path(*(part for part in _until_magic(pattern.parts)))
+    folder = fixed if str(fixed) != "." else Path.cwd()
+    if not folder.is_dir():
+        return no_such_file(folder.absolute())
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    suffixes = Counter(Path(name).suffix for name in names if Path(name).suffix)
+    holds = ", ".join(f"{n} {suffix}" for suffix, n in suffixes.most_common(4)) or few(names) or "nothing"
+    return FastmagicError(f"No file matches '{pattern}'.", f"'{folder}' holds {holds}.")
+
+
+def _until_magic(parts: Sequence[str]) -> Sequence[str]:
+    return parts[: next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))]
+
+
+def _predict_one(
+    item: Any,
+    learn: Any,
+    target: Target,
+    transforms: Transforms,
+    kind: Any,
+    column: str | None,
+    top: int,
+    allow_url: Policy,
+) -> Prediction:
+    if is_url(item):
+        item, source = fetch(item, allow_url), item
+    else:
+        source = _named(item)
+    if _is_row(item):
+        item = _row_opener(item.to_frame().T, transforms, column)(item)
+    started = time.perf_counter()
+    opened = _open(item, transforms, kind)
+    activations = predict_opened(learn, transforms, opened)
+    seconds = time.perf_counter() - started
+    check_width(target, len(activations))
+    picture = opened[0] if kind is not None and isinstance(opened[0], kind) else None
+    return Prediction(target, activations, picture, source, seconds, top)
+
+
+def _predict_many(
+    items: Any,
+    learn: Any,
+    target: Target,
+    transforms: Transforms,
+    kind: Any,
+    column: str | None,
+    allow_url: Policy,
+    progress: Progress | None,
+) -> Predictions:
+    import pandas as pd
+
+    started = time.perf_counter()
+    frame_index = None
+    source_of: Callable[[Any], Any] = _itself
+    if isinstance(items, pd.DataFrame):
+        frame_index = items.index
+        if kind is not None:
+            source_of = _row_opener(items, transforms, column)
+        items = [items.iloc[i] for i in range(len(items))]
+
+    def ready(item: Any) -> Any:
+        item = source_of(item)
+        if is_url(item):
+            item = fetch(item, allow_url)
+        return _entry(item, kind)
+
+    reasons: dict[int, Exception] = {}
+    outputs = run_pass(learn, items, opener=ready, on_error=reasons.__setitem__, progress=progress)
+    names = [_named(_source_or_item(source_of, item), position) for position, item in enumerate(items)]
+    failed = [(names[position], _why(error)) for position, error in sorted(reasons.items())]
+    if outputs.indices:
+        check_width(target, outputs.activations.shape[1])
+    table = table_of(target, [names[i] for i in outputs.indices], outputs.activations)
+    if frame_index is not None:
+        table.index = frame_index[outputs.indices]
+    shown = outputs.indices[:ROWS_SHOWN]
+    files = {position: _file_of(source_of(items[i])) for position, i in enumerate(shown)}
+    return Predictions(table, failed, target, files, time.perf_counter() - started)
+
+
+def _predict_by_loader(
+    item: Any, learn: Any, target: Target, top: int, progress: Progress | None
+) -> Prediction | Predictions:
+    """Predict for text and tables, whose loaders batch in ways of their own."""
+    import pandas as pd
+
+    if item is None:
+        raise FastmagicError("There is nothing to predict.", "Give a row, a DataFrame, a text or a list of texts.")
+    started = time.perf_counter()
+    one = isinstance(item, (str, pd.Series))
+    if isinstance(item, pd.Series):
+        # Only through a frame do the columns get their own types back.
+        item = item.to_frame().T.infer_objects()
+    items: Any = [item] if isinstance(item, str) else item
+    try:
+        loader = learn.dls.test_dl(items, num_workers=0)
+    except KeyError as error:
+        raise FastmagicError(f"The table lacks what the model was trained on: {error}.") from error
+    outputs = run_loader(learn, loader, progress=progress)
+    check_width(target, outputs.activations.shape[1])
+    seconds = time.perf_counter() - started
+    if one:
+        source = f"row {item.index[0]}" if isinstance(item, pd.DataFrame) else short(item)
+        return Prediction(target, outputs.activations[0], None, source, seconds, top)
+    is_frame = isinstance(items, pd.DataFrame)
+    names = [f"row {index}" for index in items.index] if is_frame else [short(text) for text in items]
+    table = table_of(target, names, outputs.activations)
+    if is_frame:
+        table.index = items.index
+    return Predictions(table, [], target, {}, seconds)
+
+
+def _entry(item: Any, kind: Any) -> Any:
+    """Return an item as the type transforms take it: pictures opened, rows as they are."""
+    if isinstance(item, (str, Path)):
+        path = Path(item).expanduser()
+        if kind is None:
+            return path
+        if not path.exists():
+            raise no_such_file(path.absolute())
+        if path.is_dir():
+            raise no_pictures(path)
+        return open_picture(path, kind)
+    if kind is None or _is_row(item):
+        return item
+    looks = any(hasattr(item, trait) for trait in ("ndim", "convert", "read"))  # an array, a PIL image, a file
+    if looks or isinstance(item, (bytes, bytearray)):
+        return open_picture(item, kind)
+    raise FastmagicError(f"A {type(item).__name__} is nothing this model can look at.", ACCEPTED_ARRAYS)
+
+
+def _open(item: Any, transforms: Transforms, kind: Any) -> tuple[Any, ...]:
+    entry = _entry(item, kind)
+    try:
+        return transforms.open(entry)
+    except FileNotFoundError as error:
+        raise no_such_file(Path(error.filename).absolute()) from error
+    except AssertionError as error:
+        raise FastmagicError(f"A {type(item).__name__} is nothing this model can look at.", str(error)) from error
+
+
+def _is_row(item: Any) -> bool:
+    return type(item).__name__ == "Series" and hasattr(item, "to_frame")
+
+
+def _row_opener(frame: Any, transforms: Transforms, column: str | None) -> Any:
+    """Return the function from a row to what is opened: the model's own getters, else a column."""
+    if column is not None:
+        if column not in frame:
+            fix = did_you_mean(column, map(str, frame.columns)) or f"There are {few(frame.columns)}."
+            raise FastmagicError(f"No column '{column}'.", fix)
+        return lambda row: row[column]
+    if not len(frame):
+        raise FastmagicError("The DataFrame has no rows.")
+    first = frame.iloc[0]
+    try:
+        if item_source(transforms.dataset, first) is not first:
+            return lambda row: item_source(transforms.dataset, row)
+    except Exception:
+        pass  # a getter of the user's own fails in its own way on a frame it was not written for
+    for name in frame.columns:
+        if isinstance(first[name], (str, Path)) and (is_url(first[name]) or Path(first[name]).expanduser().is_file()):
+            return lambda row: row[name]
+    raise FastmagicError(
+        f"No column names files that exist; there are {few(frame.columns)}.",
+        "Name the one that does: `column=`.",
+    )
+
+
+def _itself(item: Any) -> Any:
+    return item
+
+
+def _source_or_item(source_of: Callable[[Any], Any], item: Any) -> Any:
+    """Return the file or address behind an item; the item where there is none or its getter fails."""
+    try:
+        source = source_of(item)
+    except Exception:
+        return item
+    return source if isinstance(source, (str, Path)) else item
+
+
+def _named(item: Any, position: int | None = None) -> str:
+    """Return what an item is called in tables: its path or address, or what and which it is."""
+    if isinstance(item, (str, Path)):
+        return str(item)
+    if _is_row(item):
+        return f"row {item.name}"
+    if getattr(item, "filename", None):
+        return str(item.filename)
+    what = {"ndim": "array", "convert": "picture"}
+    kind = next((name for trait, name in what.items() if hasattr(item, trait)), type(item).__name__)
+    return kind if position is None else f"{kind} {position}"
+
+
+def _file_of(source: Any) -> Any:
+    if isinstance(source, (str, Path)):
+        return None if is_url(source) else Path(source).expanduser()
+    return source if hasattr(source, "convert") else None
+
+
+def _why(error: Exception) -> str:
+    return error.cause if isinstance(error, FastmagicError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,183 @@
+"""Nothing is lost: what goes to quarantine comes back, whatever happens in between."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fastmagic.data import quarantine as room
+from fastmagic.data.quarantine import HOME, JOURNAL, quarantine, restore
+from fastmagic.errors import FastmagicError
+
+
+@pytest.fixture
+def birds(tmp_path):
+    folder = tmp_path / "birds"
+    for name in ("owl/1.jpg", "owl/2.jpg", "wren/1.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file outside the quarantine, with what it holds."""
+    return {
+        str(file.relative_to(folder)): file.read_text()
+        for file in folder.rglob("*")
+        if file.is_file() and not file.relative_to(folder).is_relative_to(HOME)
+    }
+
+
+def test_files_go_to_a_hidden_folder_under_their_class_and_come_back_to_their_place(birds):
+    before = contents(birds)
+    moves = quarantine(birds, [(birds / "owl/1.jpg", "truncated"), (birds / "wren/1.jpg", "copy of 2.jpg")])
+    assert moves[0] == (birds / "owl/1.jpg", birds / HOME / "owl/1.jpg")
+    assert contents(birds) == {"owl/2.jpg": "owl/2.jpg"}
+    assert len(restore(birds)) == 2
+    assert contents(birds) == before
+
+
+def test_get_image_files_does_not_see_the_quarantine(birds):
+    from fastai.data.transforms import get_image_files
+
+    quarantine(birds, [(birds / "owl/1.jpg", "truncated")])
+    assert sorted(file.name for file in get_image_files(birds)) == ["1.jpg", "2.jpg"]
+
+
+def test_the_journal_says_what_moved_where_why_and_what_it_held(birds):
+    quarantine(birds, [(birds / "owl/1.jpg", "truncated")])
+    record = json.loads((birds / HOME / JOURNAL).read_text())
+    assert (record["from"], record["to"]) == ("owl/1.jpg", ".fastmagic/quarantine/owl/1.jpg")
+    assert record["reason"] == "truncated"
+    assert record["sha256"] == hashlib.sha256(b"owl/1.jpg").hexdigest()
+    assert record["time"].startswith("20")
+
+
+def test_the_journal_is_written_before_anything_moves(birds, monkeypatch):
+    def rename(source, target):
+        assert "owl/1.jpg" in (birds / HOME / JOURNAL).read_text()
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(room.os, "rename", rename)
+    with pytest.raises(FastmagicError, match="Permission denied"):
+        quarantine(birds, [(birds / "owl/1.jpg", "truncated")])
+
+
+def test_undo_takes_back_the_last_fix_then_the_one_before(birds):
+    quarantine(birds, [(birds / "owl/1.jpg", "a")])
+    quarantine(birds, [(birds / "owl/2.jpg", "b")])
+    assert [place for _, place in restore(birds)] == [birds / "owl/2.jpg"]
+    assert [place for _, place in restore(birds)] == [birds / "owl/1.jpg"]
+    with pytest.raises(FastmagicError, match="Nothing is in quarantine"):
+        restore(birds)
+
+
+def test_moving_the_same_files_twice_does_nothing_the_second_time(birds):
+    files = [(birds / "owl/1.jpg", "truncated")]
+    assert len(quarantine(birds, files)) == 1
+    assert quarantine(birds, files) == []
+    assert quarantine(birds, [(birds / HOME / "owl/1.jpg", "again")]) == []
+
+
+def test_a_new_file_of_the_same_name_is_kept_apart_going_and_coming(birds):
+    quarantine(birds, [(birds / "owl/1.jpg", "a")])
+    (birds / "owl/1.jpg").write_text("another owl")
+    quarantine(birds, [(birds / "owl/1.jpg", "b")])
+    (birds / "owl/1.jpg").write_text("a third owl")
+    restore(birds)
+    restore(birds)
+    owls = {text for name, text in contents(birds).items() if name.startswith("owl")}
+    assert owls == {"owl/1.jpg", "another owl", "a third owl", "owl/2.jpg"}
+    assert (birds / "owl/1.jpg").read_text() == "a third owl"
+
+
+@pytest.mark.parametrize("crash_after", [0, 1, 2])
+def test_after_a_crash_half_way_undo_brings_back_all_that_moved(birds, monkeypatch, crash_after):
+    before, done = contents(birds), []
+
+    def rename(source, target):
+        if len(done) == crash_after:
+            raise KeyboardInterrupt
+        done.append(source)
+        os.replace(source, target)
+
+    monkeypatch.setattr(room.os, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        quarantine(birds, [(birds / name, "x") for name in before])
+    monkeypatch.undo()
+    if crash_after:
+        assert len(restore(birds)) == crash_after
+    assert contents(birds) == before
+
+
+def test_after_a_crash_in_undo_a_second_undo_finishes_it(birds, monkeypatch):
+    before = contents(birds)
+    quarantine(birds, [(birds / name, "x") for name in before])
+
+    def rename(source, target):
+        monkeypatch.undo()
+        os.replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room.os, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        restore(birds)
+    assert len(restore(birds)) == 2
+    assert contents(birds) == before
+
+
+def test_a_journal_line_torn_by_a_crash_does_not_spoil_what_follows(birds):
+    before = contents(birds)
+    quarantine(birds, [(birds / "owl/1.jpg", "a")])
+    with open(birds / HOME / JOURNAL, "a") as journal:
+        journal.write('{"op": "move", "batch": "2')
+    quarantine(birds, [(birds / "owl/2.jpg", "b")])
+    restore(birds)
+    restore(birds)
+    assert contents(birds) == before
+
+
+def test_undo_works_after_the_data_folder_was_moved(birds):
+    quarantine(birds, [(birds / "owl/1.jpg", "a")])
+    elsewhere = birds.rename(birds.with_name("moved"))
+    restore(elsewhere)
+    assert (elsewhere / "owl/1.jpg").read_text() == "owl/1.jpg"
+
+
+def test_files_outside_the_folder_are_never_touched(birds, tmp_path):
+    outside = tmp_path / "other" / "mine.jpg"
+    outside.parent.mkdir()
+    outside.write_text("mine")
+    (birds / "linked").symlink_to(outside.parent, target_is_directory=True)
+    (birds / "owl/link.jpg").symlink_to(outside)
+    asked = [outside, birds / "linked/mine.jpg", birds / "owl/link.jpg", birds / "../other/mine.jpg"]
+    assert quarantine(birds, [(file, "x") for file in asked]) == []
+    assert outside.read_text() == "mine"
+    assert (birds / "owl/link.jpg").is_symlink()
+
+
+def test_odd_file_names_survive(birds):
+    name = "owl/ein „Uhu“\u2028.jpg"
+    (birds / name).write_text("odd")
+    quarantine(birds, [(birds / name, "x")])
+    restore(birds)
+    assert (birds / name).read_text() == "odd"
+
+
+def test_a_folder_that_cannot_be_written_says_so(birds):
+    (birds / ".fastmagic").write_text("a file in the way stands for a read-only disk")
+    with pytest.raises(FastmagicError, match="cannot be moved out of"):
+        quarantine(birds, [(birds / "owl/1.jpg", "a")])
+    assert (birds / "owl/1.jpg").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_says_so(birds):
+    birds.chmod(0o555)
+    try:
+        with pytest.raises(FastmagicError, match="you may write to"):
+            quarantine(birds, [(birds / "owl/1.jpg", "a")])
+    finally:
+        birds.chmod(0o755)
