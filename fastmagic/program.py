@@ -58,9 +58,11 @@ def rename(program: str, old: str, new: str) -> str:
     names = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Name) and node.id == old]
     lines = program.splitlines()
     for node in sorted(names, key=lambda n: (n.lineno, n.col_offset), reverse=True):
-        line = lines[node.lineno - 1].encode()
-        start = node.col_offset
-        lines[node.lineno - 1] = (line[:start] + new.encode() + line[start + len(old.encode()) :]).decode()
+        line, start = lines[node.lineno - 1].encode(), node.col_offset
+        end = start + len(old.encode())
+        # Before Python 3.12 the names inside an f-string have no true place: leave those.
+        if line[start:end] == old.encode():
+            lines[node.lineno - 1] = (line[:start] + new.encode() + line[end:]).decode()
     return "\n".join(lines)
 
 

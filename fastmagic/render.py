@@ -125,13 +125,18 @@ def _is_number(value: object) -> bool:
 
 
 def image_tag(image: Any, height: int = 96, alt: str = "") -> str:
-    """Return an `<img>` with the picture inside it: a thumbnail of a PIL image, at most `height` px high."""
+    """Return an `<img>` with the picture inside it: a thumbnail of a PIL image, at most `height` px high.
+
+    A picture smaller than that is shown enlarged with its pixels visible, as far as whole factors go.
+    """
     image = image.convert("RGB")
+    factor = max(1, height // max(image.height, 1))
     image.thumbnail((height * 3, height))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}">'
+    size = f' width="{image.width * factor}" style="image-rendering:pixelated"' if factor > 1 else ""
+    return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}"{size}>'
 
 
 def new_figure(rows: int, columns: int, size: float = 2.2) -> tuple[Any, list[Any]]:

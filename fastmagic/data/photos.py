@@ -27,8 +27,8 @@ THUMB = 32  # px a side of the thumbnail that confirms a near copy
 # 255 on average. All 43 pairs so found among the photos are the same photo; looser limits add crops of
 # one photo, then video frames in which cars have moved.
 MAX_BITS, MIN_CORRELATION, MAX_COLOUR = 6, 0.99, 16.0
-# Below this side (icons, 8 px digits) pictures of one kind differ by too little to be told apart from copies.
-MIN_SIDE = 32
+# Below this side (icons, small digits) pictures of one kind differ by too little to be told apart from copies.
+MIN_SIDE = 48
 
 # How pictures begin: a file that begins so and does not open is a damaged picture, not something else.
 PICTURE_BEGINS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")

@@ -148,7 +148,7 @@ class Predictions:
         labels = Counter(
             name for label in self.frame["label"] for name in (label if isinstance(label, list) else [label])
         )
-        counts = few((f"{name} {n}" for name, n in labels.most_common()), 8)
+        counts = few((f"{n} × {name}" for name, n in labels.most_common()), 8)
         return f"{count}: {counts}" if counts else count
 
     def _header(self) -> list[str]:

@@ -195,8 +195,7 @@ def plan(
     found = find(arch if arch is not None else "resnet18")
     item = first_item(dls)
     target = _target_kind(dls, item)
-    if checks:
-        _refuse_hopeless(dls)
+    notes = [_checked(dls)] if checks else []
     names: dict[str, Any] = dict(namespace or {})
     if found.library == "yours":
         names[found.name] = found.value
@@ -221,7 +220,6 @@ def plan(
     learner.append(f"learn = vision_learner({', '.join([*arguments, f'metrics={metric_text}'])})")
     if weights is not None:
         learner += _weights_lines(Path(weights).expanduser(), found)
-    notes = []
     if mixed:
         import torch
 
@@ -249,9 +247,9 @@ def plan(
         frozen = f", freeze_epochs={freeze_epochs}" if freeze_epochs != 1 else ""
         fit.append(f"learn.fine_tune({epochs}{f', {rate}' if rate else ''}{frozen}{extra})")
     total = steps * (epochs + (0 if scratch else freeze_epochs))
-    notes += _step_notes(total, steps, scratch, batch, len(dls.train.dataset))
     if scratch:
-        notes.insert(0, _scratch_note(epochs, batch, data, size))
+        notes.append(_scratch_note(epochs, batch, data, size))
+    notes += _step_notes(total, steps, scratch, batch, len(dls.train.dataset))
     downloads = pretrained and weights is None
     return Training(dls, found, data, learner, fit, names, batch, notes, downloads, offline)
 
@@ -487,7 +485,12 @@ def _steps(dls: Any, bs: int) -> int:
     return n // bs if dls.train.drop_last else math.ceil(n / bs)
 
 
-def _refuse_hopeless(dls: Any) -> None:
+def _checked(dls: Any) -> str:
+    """Return what the fast checks say: one line when all is well.
+
+    Raises:
+        FastmagicError: something that training would fail at, or learn nothing from.
+    """
     from ..data.check import check
 
     report = check(dls, fast=True)
@@ -495,6 +498,7 @@ def _refuse_hopeless(dls: Any) -> None:
     if wrong:
         cause = "\n".join(finding.message for finding in wrong[:2])
         raise FastmagicError(cause, f"{wrong[0].fix} (--no-check trains all the same.)")
+    return str(report)
 
 
 def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[str]:
@@ -504,12 +508,8 @@ def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[
     smaller = next((b for b in (64, 32, 16, 8, 4) if b < bs and n // b * max(1, total // max(steps, 1)) >= least), None)
     ways = [f"--bs {smaller}"] if smaller else []
     ways.append(f"--epochs {math.ceil(least / max(steps, 1))}")
-    start = "from scratch " if scratch else ""
-    return [
-        f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much {start}: try {' or '.join(ways)}.".replace(
-            " :", ":"
-        )
-    ]
+    start = " from scratch" if scratch else ""
+    return [f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much{start}: try {' or '.join(ways)}."]
 
 
 def _scratch_note(epochs: int, bs: int, data: list[str], size: int) -> str:

@@ -299,6 +299,15 @@ def test_too_few_steps_are_pointed_out_before_training(dls):
     assert not any("too few" in note for note in training.plan(dls, "resnet18", pretrained=False).notes)
 
 
+def test_the_fast_checks_say_one_line_when_all_is_well(shapes, capsys):
+    from fastai.vision.all import RandomSplitter, Resize
+
+    dls = fastmagic.datablock(shapes, item_tfms=Resize(32), splitter=RandomSplitter(0.3, seed=1))
+    notes = training.plan(dls, "resnet18", pretrained=False).notes
+    assert notes[0].splitlines() == ["✓ 84 + 36 photos, 2 classes: nothing wrong found (fast checks)"]
+    assert not training.plan(dls, "resnet18", pretrained=False, checks=False).notes[0].startswith("✓")
+
+
 def test_hopeless_data_are_refused_with_the_fix_and_no_check_trains_all_the_same(tmp_path):
     import numpy as np
     from PIL import Image
@@ -310,6 +319,7 @@ def test_hopeless_data_are_refused_with_the_fix_and_no_check_trains_all_the_same
     dls = fastmagic.datablock(tmp_path, bs=4)
     with pytest.raises(FastmagicError, match="class"):
         fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    assert training.plan(dls, "resnet18", pretrained=False, epochs=1, checks=False).fit
 
 
 @pytest.mark.parametrize(
