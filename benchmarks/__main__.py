@@ -21,10 +21,14 @@ def main(names: list[str]) -> int:
     print(f"{'what, against what':<44} {'ours':>10} {'other':>10} {'ours / other':>13}")
     for name in names or BENCHMARKS:
         for row in importlib.import_module(f"benchmarks.bench_{name}").run():
-            other = f"{row['other']:.1f}" if row["other"] is not None else "–"
+            ours, other = (_number(row[key]) for key in ("ours", "other"))
             ratio = f"{row['ratio']:.2f}" if row["ratio"] is not None else "–"
-            print(f"{row['what']:<44} {row['ours']:>10.1f} {other:>10} {ratio:>13}  {row['unit']}", flush=True)
+            print(f"{row['what']:<44} {ours:>10} {other:>10} {ratio:>13}  {row['unit']}", flush=True)
     return 0
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def measure(module: str) -> tuple[float, int]:
 
 
 def run() -> list[dict]:
-    """Return rows: what was measured, our median, the other's median, and other / ours."""
+    """Return rows: what was measured, our median, the other's median, and ours / other."""
     found = {name: module for name, module in EXTENSIONS.items() if importlib.util.find_spec(module)}
     times: dict[str, list[float]] = {name: [] for name in found}
     for turn in range(RUNS + 1):
@@ -48,6 +48,12 @@ def run() -> list[dict]:
     for name, values in times.items():
         other = statistics.median(values)
         rows.append(
-            {"what": f"%load_ext, {name}", "ours": ours * 1e3, "other": other * 1e3, "ratio": ours / other, "unit": "ms"}
+            {
+                "what": f"%load_ext, {name}",
+                "ours": ours * 1e3,
+                "other": other * 1e3,
+                "ratio": ours / other,
+                "unit": "ms",
+            }
         )
     return rows or [{"what": "%load_ext", "ours": ours * 1e3, "other": None, "ratio": None, "unit": "ms"}]

@@ -45,7 +45,7 @@ def run() -> list[dict]:
         def plain() -> tuple[float, list[float]]:
             names: dict = {}
             # The data are made outside the clock: %train gets them ready-made as well.
-            head, _, tail = program.partition("dls = DataLoaders(" if "dls = DataLoaders(" in program else "dls.add_tfms")
+            head = program.partition("dls = DataLoaders(" if "dls = DataLoaders(" in program else "dls.add_tfms")[0]
             exec(head, names)
             lines = program[len(head) :]
             names["dls"].train.fake_l.num_workers = names["dls"].valid.fake_l.num_workers = 0

@@ -1,8 +1,8 @@
 """fastmagic: Jupyter magics and panels that plug into fastai. Everything is imported on first use.
 
 >>> import fastmagic
->>> dls = fastmagic.datablock(fastmagic.digits())
->>> learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+>>> dls = fastmagic.datablock(fastmagic.digits())                             # doctest: +SKIP
+>>> learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)     # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PUBLIC = {
     "results": "learning.results",
     "train": "learning.train",
 }
-__all__ = [*_PUBLIC, "load_ipython_extension"]
+__all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
 
 if TYPE_CHECKING:
     from .data.check import check
@@ -57,3 +57,10 @@ def load_ipython_extension(shell: Any) -> None:
     from . import magics
 
     magics.load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take the magics away: what `%unload_ext fastmagic` calls."""
+    from . import magics
+
+    magics.unload(shell)

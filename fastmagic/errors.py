@@ -35,7 +35,10 @@ def closest(word: str, names: Iterable[str], n: int = 3) -> list[str]:
     for name in names:
         by_lower.setdefault(name.lower(), name)
     lower = word.lower()
-    matches = difflib.get_close_matches(lower, by_lower, n=n, cutoff=0.6)
+    scored = sorted(((difflib.SequenceMatcher(None, name, lower).ratio(), name) for name in by_lower), reverse=True)
+    # What is far behind the best match is not what was meant.
+    least = max(0.6, scored[0][0] - 0.15) if scored else 1.0
+    matches = [name for score, name in scored[:n] if score >= least]
     # A long name that contains the word ('convnext' for 'convnext_tiny') scores low in difflib but is meant.
     if len(lower) >= 4 and len(matches) < n:
         matches += [low for low in sorted(by_lower, key=len) if lower in low and low not in matches][: n - len(matches)]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import inspect
+import sys
 import textwrap
 import types
 import weakref
@@ -69,8 +71,8 @@ def rename(program: str, old: str, new: str) -> str:
 def definitions(expressions: Iterable[str], namespace: Mapping[str, Any], vocabulary: Mapping[str, Any]) -> list[str]:
     """Return the source of every user-defined name that the expressions use, in an order that runs.
 
-    Functions and classes come as source, modules as imports, plain values as literals; what cannot be written down
-    (a DataFrame, a model) is named in a comment.
+    Functions and classes come as source, modules as imports, plain values as literals, anything else as the line of
+    the cell that assigned it; what cannot be found is named in a comment.
 
     Args:
         expressions: Python source.
@@ -80,11 +82,11 @@ def definitions(expressions: Iterable[str], namespace: Mapping[str, Any], vocabu
     found: dict[str, str] = {}
 
     def visit(source: str) -> None:
-        for name in _free_names(source):
+        for name in free_names(source):
             if name in found or name not in namespace or vocabulary.get(name, _MISSING) is namespace[name]:
                 continue
-            text = _definition(name, namespace[name])
-            if text.startswith(("def ", "class ", "@", f"{name} = lambda")):
+            text = _definition(name, namespace[name], namespace)
+            if not text.startswith(("#", "import ", "from ")):
                 found[name] = ""  # a recursive function must not be visited again
                 visit(text)
                 del found[name]
@@ -98,7 +100,7 @@ def definitions(expressions: Iterable[str], namespace: Mapping[str, Any], vocabu
 _MISSING = object()
 
 
-def _free_names(source: str) -> list[str]:
+def free_names(source: str) -> list[str]:
     """Return the names a piece of source reads without binding them itself."""
     try:
         tree = ast.parse(textwrap.dedent(source))
@@ -119,25 +121,45 @@ def _free_names(source: str) -> list[str]:
     return [name for name in read if name not in bound and not hasattr(builtins, name)]
 
 
-def _definition(name: str, value: Any) -> str:
+def _definition(name: str, value: Any, namespace: Mapping[str, Any]) -> str:
     if isinstance(value, types.ModuleType):
-        return f"import {value.__name__}" if value.__name__ == name else f"import {value.__name__} as {name}"
-    module = getattr(value, "__module__", None)
-    if callable(value) and hasattr(value, "__qualname__"):
-        if (
-            module not in (None, "__main__", "builtins")
-            and "." not in value.__qualname__
-            and "<" not in value.__qualname__
-        ):
-            alias = "" if value.__qualname__ == name else f" as {name}"
-            return f"from {module} import {value.__qualname__}{alias}"
-        try:
-            source = textwrap.dedent(inspect.getsource(value)).rstrip()
-        except (OSError, TypeError):
-            return f"# {name}: defined in your notebook"
-        return source if source.startswith(("def ", "class ", "@", f"{name} =")) else f"# {name}: {source}"
+        shown = "os.path" if value.__name__ in ("posixpath", "ntpath") else value.__name__
+        return f"import {shown}" if shown == name else f"import {shown} as {name}"
     literal = literal_source(value)
-    return f"{name} = {literal}" if literal else f"# {name}: a {type(value).__name__} of your notebook"
+    if literal is not None:
+        return f"{name} = {literal}"
+    module = getattr(value, "__module__", None)
+    own = getattr(value, "__qualname__", "")
+    if own and module not in (None, "__main__", "builtins") and own.isidentifier() and module in sys.modules:
+        return f"from {module} import {own}" + ("" if own == name else f" as {name}")
+    if own == name and not getattr(value, "__closure__", None):
+        with contextlib.suppress(OSError, TypeError):
+            source = textwrap.dedent(inspect.getsource(value)).rstrip()
+            if _parses(source) and source.startswith(("def ", "class ", "@", "async ")):
+                return source
+    return (
+        _assigned(name, namespace) or f"# {name}: a {type(value).__name__} of your notebook, which this program lacks"
+    )
+
+
+def _assigned(name: str, namespace: Mapping[str, Any]) -> str | None:
+    """Return the last assignment of a name among the cells that were run (IPython keeps them in `In`)."""
+    for cell in reversed(namespace.get("In", ())):
+        if name not in cell or not _parses(cell):
+            continue
+        for statement in reversed(ast.parse(cell).body):
+            targets = statement.targets if isinstance(statement, ast.Assign) else []
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return ast.get_source_segment(cell, statement)
+    return None
+
+
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
 
 
 def literal_source(value: Any) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 CSS = """<style>
 .fastmagic{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit);max-width:100%;overflow-x:auto}
 .fastmagic table{border-collapse:collapse;margin:.3em 0;font-variant-numeric:tabular-nums}
+.fastmagic tr{background:none!important}
 .fastmagic th,.fastmagic td{padding:.2em .9em .2em 0!important;text-align:left!important;vertical-align:middle;white-space:nowrap;border:0;background:none!important}
 .fastmagic th{font-weight:600;border-bottom:1px solid var(--jp-border-color1,#9995)!important}
 .fastmagic td.number,.fastmagic th.number{text-align:right!important}

@@ -8,6 +8,7 @@ from pathlib import Path
 # Before torch is imported: several test processes on few cores are slower with threads than without.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import fastprogress.fastprogress  # noqa: F401  decides at import whether this is a notebook: not yet
 import pytest
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -54,7 +55,7 @@ def shell(tmp_path, monkeypatch):
     shell.run_cell("%load_ext fastmagic")
 
     def run(cell: str):
-        result = shell.run_cell(cell)
+        result = shell.run_cell(cell, store_history=True)
         if result.error_before_exec or result.error_in_exec:
             raise result.error_before_exec or result.error_in_exec
         return result

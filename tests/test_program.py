@@ -13,7 +13,10 @@ from fastmagic.errors import FastmagicError
 
 def test_renaming_touches_the_variable_and_nothing_that_only_looks_like_it():
     text = "dls = block.dataloaders(path)\nother.dls = f(dls=dls, name='dls')  # dls"
-    assert program.rename(text, "dls", "mine") == "mine = block.dataloaders(path)\nother.dls = f(dls=mine, name='dls')  # dls"
+    assert (
+        program.rename(text, "dls", "mine")
+        == "mine = block.dataloaders(path)\nother.dls = f(dls=mine, name='dls')  # dls"
+    )
 
 
 def test_functions_come_with_what_they_use_in_an_order_that_runs():
@@ -43,7 +46,9 @@ def test_plain_values_come_as_literals(value):
 
 
 def test_what_cannot_be_written_down_is_named_in_a_comment():
-    assert program.definitions(["frame"], {"frame": object()}, {}) == ["# frame: a object of your notebook"]
+    assert program.definitions(["frame"], {"frame": object()}, {}) == [
+        "# frame: a object of your notebook, which this program lacks"
+    ]
 
 
 def test_an_object_made_elsewhere_has_no_program():

@@ -10,6 +10,7 @@ import ast
 import linecache
 import textwrap
 import types
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -92,6 +93,8 @@ class Plan:
                 **{**block.dls_kwargs, **{name: answer.value for name, answer in self.loader.items()}},
             )
         program.remember(dls, self.code())
+        self.namespace = {}  # the user's variables are not to live as long as the data
+        _plans[dls] = self
         return dls
 
     def code(self) -> str:
@@ -107,7 +110,13 @@ class Plan:
         lines += [text for text in before if text.startswith(("import ", "from "))]
         rest = [text for text in before if not text.startswith(("import ", "from "))]
         lines += ["", *rest] if rest else []
-        lines += ["", *self.source.lines]
+        source = self.source.lines
+        if source[0].startswith("#"):  # an object: the cell that made it, where that is known
+            source = program.definitions([self.source.name], user, vars(vision)) or source
+            imports = [text for text in source if text.startswith(("import ", "from "))]
+            lines[1:1] = [text for text in imports if text not in lines]
+            source = [text for text in source if text not in imports]
+        lines += ["", *source]
         lines += [f"{name} = {text}" for name, text in self.helpers]
         lines.append("block = DataBlock(")
         lines += [f"    {name}={_as_argument(answer.text)}," for name, answer in self.answers.items()]
@@ -133,6 +142,14 @@ class Plan:
             shown = {name: text for name, text in shown.items() if name in names}
         width = max((len(name) for name in shown), default=0)
         return "\n".join(f"{name:<{width}} = {text}" for name, text in shown.items())
+
+
+_plans: weakref.WeakKeyDictionary[Any, Plan] = weakref.WeakKeyDictionary()
+
+
+def plan_of(dls: Any) -> Plan | None:
+    """Return the plan that `dls` was built from, or `None` where it was made without fastmagic."""
+    return _plans.get(dls)
 
 
 def datablock(source: Any, *, body: str | None = None, seed: int | None = 42, **answers: Any) -> Any:
@@ -164,7 +181,6 @@ def plan(
     body: str | None = None,
     namespace: Mapping[str, Any] | None = None,
     given: Mapping[str, Any] | None = None,
-    texts: Mapping[str, str] | None = None,
     seed: int | None = 42,
     first_line: int = 1,
     source_name: str = "",
@@ -176,7 +192,6 @@ def plan(
         body: assignments, one question each.
         namespace: the user's variables, on top of fastai's names.
         given: answers as values; they win over the body.
-        texts: how to write a value of `given` in a program.
         seed: seed of a split that is worked out.
         first_line: the number the body's first line has for its reader.
         source_name: the user's own name for a source that cannot be written down (a DataFrame).
@@ -189,7 +204,12 @@ def plan(
     for name, value in (given or {}).items():
         if name not in (*QUESTIONS, *LOADER):
             raise FastmagicError(*_unknown(name))
-        text = (texts or {}).get(name) or _source_of(value, vars(vision)) or name
+        text = _source_of(value, vars(vision))
+        if text is None:
+            # A function of the user's own goes by its name; what has none goes by the question's.
+            own = getattr(value, "__name__", "")
+            text = own if own.isidentifier() and own not in vars(vision) else name
+            user[text] = value
         answered[name] = Answer(text, value)
     for name, answer in answered.items():
         _check_type(name, answer, vision)
@@ -212,10 +232,7 @@ def plan(
         loader={name: answered[name] for name in LOADER if name in answered},
         worked=dict(worked.answers) if worked else {},
         why=worked.why if worked else "",
-        namespace={
-            **user,
-            **{name: value for name, value in (given or {}).items() if _source_of(value, vars(vision)) is None},
-        },
+        namespace=user,
         helpers=helpers,
     )
 
@@ -265,6 +282,19 @@ def _may_be_source(path: Path) -> bool:
     return not path.name.startswith(".") and (path.is_dir() or path.suffix.lower() == ".csv")
 
 
+def _block_name(block: Any) -> str:
+    """Return a block's name; one that was called, as in `ImageBlock(cls=PILImageBW)`, is told by its transforms."""
+    name = getattr(block, "__name__", "")
+    if not name:
+        transforms = list(getattr(block, "type_tfms", []))
+        owners = [getattr(t, "__self__", type(t)) for t in transforms]
+        kinds = {cls.__name__ for owner in owners if isinstance(owner, type) for cls in owner.__mro__}
+        name = (
+            "ImageBlock" if "PILBase" in kinds else "CategoryBlock" if "Categorize" in kinds else type(block).__name__
+        )
+    return name
+
+
 def _open_questions(answered: Mapping[str, Answer], source: Source) -> set[str]:
     """Return the questions to work out: those a photo classifier needs and nobody answered."""
     if "getters" in answered:
@@ -274,7 +304,7 @@ def _open_questions(answered: Mapping[str, Answer], source: Source) -> set[str]:
     wanted = {"blocks", "splitter", "get_y", "item_tfms", "get_x" if source.is_table else "get_items"}
     blocks = answered.get("blocks")
     if blocks is not None:
-        names = [getattr(b, "__name__", type(b).__name__) for b in _listify(blocks.value)]
+        names = [_block_name(b) for b in _listify(blocks.value)]
         if not names or names[0] != "ImageBlock":
             wanted -= {"item_tfms", "get_x", "get_items"}
         if len(names) < 2 or names[1] != "CategoryBlock":
@@ -431,6 +461,13 @@ def _check_type(name: str, answer: Answer, vision: types.ModuleType) -> None:
                 )
     if name in ("item_tfms", "batch_tfms"):
         for part in _listify(value):
+            if (isinstance(part, type) and _needs_arguments(part)) or part is vision.aug_transforms:
+                raise wrong(f"{part.__name__} has to be called.", f"For instance {_EXAMPLES[name]}.")
+            for option, right in _TRANSFORM_WORDS.items():
+                word = getattr(part, option, None)
+                if isinstance(word, str) and type(part).__name__ in ("Resize", "CropPad") and word not in right:
+                    hint = did_you_mean(word, right, 1) or f"Choose from {', '.join(right)}."
+                    raise wrong(f"There is no {option} {word!r}.", hint)
             if not callable(part):
                 raise wrong(
                     f"{name} takes transforms, not a {type(part).__name__}.",
@@ -438,6 +475,22 @@ def _check_type(name: str, answer: Answer, vision: types.ModuleType) -> None:
                 )
     if name in ("bs", "val_bs") and not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         raise wrong(f"{name} is how many items make a batch: a whole number above 0.", f"For instance {name} = 16.")
+
+
+_TRANSFORM_WORDS = {
+    "method": ("squish", "crop", "pad"),
+    "pad_mode": ("zeros", "border", "reflection"),
+}
+
+
+def _needs_arguments(transform: type) -> bool:
+    import inspect
+
+    try:
+        parameters = list(inspect.signature(transform).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    return any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
 
 
 _EXAMPLES = {
@@ -474,7 +527,7 @@ def explain_error(error: Exception, plan: Plan) -> tuple[str, str]:
     frame = _user_frame(error)
     if frame is None:
         return (
-            f"Building the data block failed.\n{cause}",
+            f"{_failing_line(plan)}\n{cause}",
             "%datablock … --explain walks one item through every step.",
         )
     code, line, local = frame
@@ -485,6 +538,17 @@ def explain_error(error: Exception, plan: Plan) -> tuple[str, str]:
     names = [name for name in (*plan.namespace, *local) if not name.startswith("_")]
     hint = did_you_mean(error.name, names) if isinstance(error, NameError) and error.name else ""
     return f"{where}\n{cause}{item}", hint or "%datablock … --explain walks one item through every step."
+
+
+def _failing_line(plan: Plan) -> str:
+    """Return the answer that a data block breaks at, by walking an item through it."""
+    from .explain import failing_question
+
+    name = failing_question(plan)
+    answer = plan.answers.get(name) if name else None
+    if answer is None:
+        return "Building the data block failed."
+    return f"line {answer.line}: {name} = {answer.text}" if answer.line is not None else f"{name} = {answer.text}"
 
 
 def _user_frame(error: BaseException) -> tuple[types.CodeType, int, dict[str, Any]] | None:

@@ -45,6 +45,23 @@ def explain(source: Any, *, item: int | str | None = None, **answers: Any) -> Sh
     return walk(plan_block(source, given=answers), item)
 
 
+def failing_question(plan: Plan) -> str | None:
+    """Return the question whose answer an item breaks at, or `None` where the first item passes every step."""
+    try:
+        _, steps = _steps(plan, None)
+    except Exception:
+        return None
+    broken = next((step for step in steps if step.error), None)
+    if broken is None:
+        return None
+    if broken.part == "items":
+        return "get_items" if broken.name.startswith("get_items") else "splitter"
+    if broken.part.startswith(("input", "target")):
+        question = "get_x" if broken.part.startswith("input") else "get_y"
+        return question if question in plan.answers else "blocks"
+    return {"a batch of one": "item_tfms"}.get(broken.part, broken.part)
+
+
 def walk(plan: Plan, item: int | str | None = None) -> Shown:
     """Walk an item of a planned data block; see `explain`."""
     from fastai.torch_core import no_random

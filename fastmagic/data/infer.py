@@ -142,7 +142,8 @@ def _labels_table(folder: Path, files: Any) -> Source | None:
     tables = sorted(folder.glob("*.csv"), key=lambda p: (not p.stem.lower().startswith(("label", "train")), p.name))
     for file in tables[:5]:
         table = read_table(file)
-        if table is not None and _file_column(table) is not None:
+        column = _file_column(table) if table is not None else None
+        if table is not None and column is not None and _label_column(table.value, column[0]) is not None:
             return table
     return None
 

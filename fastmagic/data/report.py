@@ -131,7 +131,8 @@ class Report:
             return f"✓ {self.subject}: nothing wrong found{scope}"
         counts = [(sum(f.severity == severity for f in self.findings), severity) for severity in SEVERITIES]
         said = ", ".join(f"{n} {severity}{'s' if n > 1 else ''}" for n, severity in counts if n)
-        return f"{'✓' if self.ok else '✗'} {self.subject}: {said}{scope}"
+        worst = next((SIGNS[s] for n, s in counts if n), "✓")
+        return f"{'✓' if self.ok else worst} {self.subject}: {said}{scope}"
 
     def __str__(self) -> str:
         lines = [self.headline()]

@@ -49,7 +49,7 @@ def find(arch: str | Callable[..., Any]) -> Architecture:
     if not isinstance(arch, str):
         name = getattr(arch, "__name__", type(arch).__name__)
         library = "fastai" if _fastai_names().get(name) is arch else "yours"
-        return Architecture(name, library, arch, library == "fastai" and _has_weights(name))
+        return Architecture(name, library, arch, library == "yours" or _has_weights(name))
     if arch in _fastai_names():
         return Architecture(arch, "fastai", _fastai_names()[arch], _has_weights(arch))
     timm_name = _timm_name(arch)
@@ -173,6 +173,16 @@ def _timm_name(arch: str) -> str | None:
         return ends[0]
     have = f"There are {', '.join(tags[:6])}." if tags else f"timm has no weights for {base}."
     raise FastmagicError(f"timm's {base} has no weights called {tag!r}.", did_you_mean(arch, tags) or have)
+
+
+def fixed_size(arch: Architecture) -> int | None:
+    """Return the side in px of the only pictures an architecture takes, or `None` where it takes many sizes."""
+    if arch.library != "timm":
+        return 299 if arch.name == "inception_v3" else None
+    import timm
+
+    config = timm.get_pretrained_cfg(arch.name)
+    return config.input_size[-1] if config is not None and config.fixed_input_size else None
 
 
 # ---------------------------------------------------------------- pretrained weights

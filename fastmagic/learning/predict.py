@@ -250,6 +250,11 @@ def _predict_many(
     outputs = run_pass(learn, items, opener=ready, on_error=reasons.__setitem__, progress=progress)
     names = [_named(_source_or_item(source_of, item), position) for position, item in enumerate(items)]
     failed = [(names[position], _why(error)) for position, error in sorted(reasons.items())]
+    if failed and not outputs.indices:
+        first = f"{failed[0][0]}: {failed[0][1]}".splitlines()[0]
+        raise FastmagicError(
+            f"None of the {len(failed)} items could be read. {first}", "Names with spaces go in quotes."
+        )
     if outputs.indices:
         check_width(target, outputs.activations.shape[1])
     table = table_of(target, [names[i] for i in outputs.indices], outputs.activations)

@@ -30,10 +30,13 @@ class EpochTable(Callback):
         self.rows: list[list[str]] = []
         self.started = 0.0
         self.last = 0.0
-        self.fits = 0
+
+    @property
+    def searching(self) -> bool:
+        """Whether this is a fit of `lr_find`, whose epochs are none."""
+        return hasattr(self.learn, "lr_finder")
 
     def before_fit(self) -> None:
-        self.fits += 1
         self.started = time.perf_counter()
 
     def after_batch(self) -> None:
@@ -41,9 +44,11 @@ class EpochTable(Callback):
         if now - self.last < EVERY:
             return
         self.last = now
-        self._show(self._running(now))
+        self._show(f"looking for a learning rate, step {self.train_iter}" if self.searching else self._running(now))
 
     def after_epoch(self) -> None:
+        if self.searching:
+            return
         log = list(self.recorder.log)
         self.rows.append([self._epoch_name(), *[_number(v) for v in log[1:-1]], str(log[-1])])
         self._show("")

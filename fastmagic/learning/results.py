@@ -183,7 +183,9 @@ class Results:
             else:
                 axis.imshow(picture, cmap="gray")
             mark = self._mark(row)
-            title = f"{label_text(row['actual'])}\n{mark} {label_text(row['predicted'])}"
+            title = (
+                f"is {label_text(row['actual'])}\n{mark} said {label_text(row['predicted'])} · loss {row['loss']:.2f}"
+            )
             color = {"✗": "#c1121f", "✓": "#10652f"}.get(mark, "black")
             axis.set_title(title.replace("$", r"\$"), fontsize=9, color=color)
         return Picture(figure_png(figure), text)

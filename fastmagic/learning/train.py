@@ -7,19 +7,22 @@ happened. Around them stand what a notebook needs: checks before, a graceful sto
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import math
 import signal
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import program
+from ..data.items import vocab
 from ..errors import FastmagicError, did_you_mean
-from .architectures import Architecture, find, require_weights
+from .architectures import Architecture, find, fixed_size, require_weights
 
 # Training from scratch: measured on photos of birds and forests, where fine-tuning's large batches stay at chance.
 SCRATCH_BS, SCRATCH_SIZE, SCRATCH_LR, SCRATCH_EPOCHS, SCRATCH_STEPS = 16, 96, 1e-2, 4, 140
@@ -97,6 +100,8 @@ class Training:
     learner: list[str]
     fit: list[str]
     namespace: dict[str, Any]
+    typed: list[str]
+    user: Mapping[str, Any]
     bs: int
     notes: list[str]
     downloads: bool
@@ -111,8 +116,8 @@ class Training:
             head = f"{program.IMPORT}\n\n# {dls_name}: your own DataLoaders"
         lines = [*self.data, *self.learner, *self.fit]
         text = program.rename(program.rename("\n".join(lines), "learn", learn_name), "dls", dls_name)
-        own = {k: v for k, v in self.namespace.items() if k not in ("dls", "learn")}
-        before = program.definitions(lines, own, _vocabulary())
+        before = program.definitions(self.typed, {**self.user, **self.namespace}, _vocabulary())
+        before = [line for line in before if line not in head.splitlines()]
         if self.arch.library == "torchvision":
             before.insert(0, "import torchvision")
         return "\n".join([head, "", *before, text])
@@ -129,35 +134,79 @@ class Training:
             require_weights(self.arch, self.offline)
         for note in self.notes:
             say(note)
-        view = fresh_view(self.dls)
-        names = {**_vocabulary(), **self.namespace, "dls": view}
+        text = self.code()
+        # Only the vocabulary and the names that were typed: a user's own `error_rate = 0.1` is no metric.
+        names = {**_vocabulary(), **self.namespace, "dls": fresh_view(self.dls)}
         stop = Stop()
         learn = None
+        # Some callbacks of fastai's draw into its progress bar, and refuse to work without.
+        draws = any("ShowGraphCallback" in line for line in self.fit)
         try:
-            exec("\n".join([*self.data, *self.learner]), names)
-            learn = names["learn"]
-            learn.add_cbs([*stop.callbacks(), *watch])
-            silent = [learn.no_bar(), learn.no_logging()] if quiet else []
+            learn = self._make(names)
+            extra = [*stop.callbacks(), *(() if draws else watch)]
+            learn.add_cbs(extra)
             with contextlib.ExitStack() as stack:
-                for context in silent:
+                for context in [learn.no_bar(), learn.no_logging()] if quiet and not draws else []:
                     stack.enter_context(context)
-                with stop.listening(), contextlib.suppress(Stopped):
+                stack.callback(learn.remove_cbs, extra)
+                with stop.listening():
                     exec("\n".join(self.fit), names)
-        except Exception as error:
-            if not _out_of_memory(error):
+        except KeyboardInterrupt:
+            if learn is None:
                 raise
-            _let_go(learn, error, names)
-            raise FastmagicError(*self._memory_advice()) from None
-        finally:
-            if learn is not None:
-                learn.remove_cbs([*stop.callbacks(), *watch])
+            # A second Ctrl-C did not wait for the batch; what the batches before it taught is in the model.
+            stop.asked = True
+        except Exception as error:
+            if learn is not None and stop.asked:
+                pass  # what follows a stop, such as looking for the valley of too few points, may fail
+            elif _out_of_memory(error):
+                _let_go(learn, error, names)
+                raise FastmagicError(*self._memory_advice()) from None
+            elif learn is not None and not len(learn.recorder.losses) and _in_model(error):
+                raise FastmagicError(*self._misfit(error)) from error
+            else:
+                raise
         if stop.asked:
+            learn._end_cleanup()
             say(stop.message())
-        if isinstance(names.get("lr"), float):
+        elif "lr" in names and self.fit[0].startswith("lr ="):
             say(f"Learning rate {names['lr']:.1e}, the valley of lr_find.")
-        # Without the frame's names, so that the learner alone keeps the data alive.
-        program.remember(learn, self.code())
+        program.remember(learn, text)
         return learn
+
+    def _make(self, names: dict[str, Any]) -> Any:
+        """Run the lines that make the learner.
+
+        Raises:
+            FastmagicError: fastai cannot make a body and a head of the architecture, or weights do not fit it.
+        """
+        with warnings.catch_warnings():
+            # torchvision warns of how fastai calls it; nothing a reader can act on.
+            warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+            try:
+                exec("\n".join([*self.data, *self.learner]), names)
+            except StopIteration as error:
+                raise FastmagicError(
+                    f"fastai cannot cut {self.arch.name} into body and head: it has no pooling layer.",
+                    f"timm's architectures work as they are: %models {self.arch.name.split('_')[0]}",
+                ) from error
+            except RuntimeError as error:
+                if "loading state_dict" not in str(error):
+                    raise
+                raise FastmagicError(
+                    f"The weights do not fit {self.arch.name} with these classes.",
+                    "Name the architecture that they were saved from, and the same classes.",
+                ) from error
+        return names["learn"]
+
+    def _misfit(self, error: Exception) -> tuple[str, str]:
+        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        wanted = fixed_size(self.arch)
+        size = f"item_tfms = Resize({wanted})" if wanted else "item_tfms = Resize(224)"
+        return (
+            f"{self.arch.name} does not work with these pictures: {first}",
+            f"Give it the size it was made for ({size}), or another architecture: %models resnet",
+        )
 
     def _memory_advice(self) -> tuple[str, str]:
         smaller = max(1, self.bs // 2)
@@ -196,7 +245,8 @@ def plan(
     item = first_item(dls)
     target = _target_kind(dls, item)
     notes = [_checked(dls)] if checks else []
-    names: dict[str, Any] = dict(namespace or {})
+    user = namespace or {}
+    names: dict[str, Any] = {}
     if found.library == "yours":
         names[found.name] = found.value
     if found.library == "torchvision":
@@ -204,18 +254,32 @@ def plan(
 
         names["torchvision"] = torchvision
     scratch = not pretrained and weights is None
-    size = picture_size(dls, item)
-    data, batch = _data_lines(dls, bs, scratch, size, normalize=not pretrained or weights is not None)
+    size, channels = picture_size(dls, item), int(item[0].shape[0])
+    shrink = scratch and size > SCRATCH_SIZE and not fixed_size(found)
+    normalize = channels == 3 and (not pretrained or weights is not None)
+    data, batch = _data_lines(dls, bs, scratch, shrink, normalize)
     steps = _steps(dls, batch)
+    if steps == 0:
+        n = len(dls.train.dataset)
+        raise FastmagicError(
+            f"{n:,} training items do not fill one batch of {batch}: nothing would be trained.",
+            f"Take a smaller batch: --bs {max(1, min(16, n // 4))}",
+        )
     if epochs is None:
         epochs = max(SCRATCH_EPOCHS, min(20, math.ceil(SCRATCH_STEPS / max(steps, 1)))) if scratch else FINE_TUNE_EPOCHS
     if epochs < 1:
         raise FastmagicError(f"{epochs} epochs train nothing.", "Give at least one: --epochs 3.")
-    metric_text = _source("metrics", metrics, names) if metrics is not None else _DEFAULT_METRICS[target]
-    _evaluated(metric_text, names, "metrics")
+    typed = [found.source] if found.library == "yours" else []
+    metric_text = _DEFAULT_METRICS[target]
+    if metrics is not None:
+        metric_text = _source("metrics", metrics, names)
+        typed.append(metric_text)
+        _try_metrics(_evaluated(metric_text, names, user, "metrics"), target, len(vocab(dls) or ()))
     arguments = ["dls", found.source]
     if not pretrained or weights is not None:
         arguments.append("pretrained=False")
+    if channels != 3:
+        arguments.append(f"n_in={channels}")
     learner = [] if seed is None else [f"set_seed({seed}, reproducible=True)", f"dls.rng.seed({seed})"]
     learner.append(f"learn = vision_learner({', '.join([*arguments, f'metrics={metric_text}'])})")
     if weights is not None:
@@ -230,14 +294,17 @@ def plan(
     callbacks = []
     if cbs is not None:
         text = _source("cbs", cbs, names)
-        several = isinstance(_evaluated(text, names, "cbs"), (list, tuple))
+        typed.append(text)
+        several = isinstance(_evaluated(text, names, user, "cbs"), (list, tuple))
         callbacks.append(f"*{text}" if several else text)
     if save:
         callbacks.append(f"SaveModelCallback(fname={save!r})")
     if early_stop:
         callbacks.append(f"EarlyStoppingCallback(patience={early_stop})")
     fit = []
-    rate = "lr" if lr == "auto" else f"{lr:g}" if lr is not None else ""
+    rate = "lr" if lr == "auto" else repr(lr) if lr is not None else ""
+    if isinstance(lr, str) and lr != "auto":
+        raise FastmagicError(f"lr={lr!r} is no learning rate.", "Give a number such as 2e-3, or 'auto'.")
     if lr == "auto":
         fit.append("lr = learn.lr_find(show_plot=False).valley")
     extra = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
@@ -248,10 +315,12 @@ def plan(
         fit.append(f"learn.fine_tune({epochs}{f', {rate}' if rate else ''}{frozen}{extra})")
     total = steps * (epochs + (0 if scratch else freeze_epochs))
     if scratch:
-        notes.append(_scratch_note(epochs, batch, data, size))
+        notes.append(_scratch_note(epochs, batch, data, SCRATCH_SIZE if shrink else size))
     notes += _step_notes(total, steps, scratch, batch, len(dls.train.dataset))
     downloads = pretrained and weights is None
-    return Training(dls, found, data, learner, fit, names, batch, notes, downloads, offline)
+    for text in typed:
+        names |= {name: user[name] for name in program.free_names(text) if name in user and name not in names}
+    return Training(dls, found, data, learner, fit, names, typed, user, batch, notes, downloads, offline)
 
 
 # ---------------------------------------------------------------- the lines
@@ -260,9 +329,9 @@ def plan(
 _DEFAULT_METRICS = {"category": "error_rate", "categories": "accuracy_multi", "numbers": "mae"}
 
 
-def _data_lines(dls: Any, bs: int | None, scratch: bool, size: int, normalize: bool) -> tuple[list[str], int]:
+def _data_lines(dls: Any, bs: int | None, scratch: bool, shrink: bool, normalize: bool) -> tuple[list[str], int]:
     """Return the lines that make the view of the data that a training needs, and its batch size."""
-    batch = bs or (min(dls.train.bs, SCRATCH_BS) if scratch else dls.train.bs)
+    batch = bs or (min(dls.train.bs, SCRATCH_BS) if scratch and _plain_loaders(dls) else dls.train.bs)
     lines = []
     if batch != dls.train.bs:
         if not _plain_loaders(dls):
@@ -270,12 +339,13 @@ def _data_lines(dls: Any, bs: int | None, scratch: bool, size: int, normalize: b
                 f"These loaders ({type(dls.train).__name__}) cannot be given another batch size.",
                 f"Make the DataLoaders with bs={batch}.",
             )
-        lines.append(
-            f"dls = DataLoaders(dls.train.new(bs={batch}), dls.valid.new(bs={max(batch, dls.valid.bs)}), path=dls.path, device=dls.device)"
+        others = "".join(
+            f", dls[{i}].new(bs={batch if bs else max(batch, dls[i].bs)})" for i in range(1, len(dls.loaders))
         )
+        lines.append(f"dls = DataLoaders(dls[0].new(bs={batch}){others}, path=dls.path, device=dls.device)")
     added = []
     if scratch and not _augmented(dls):
-        added.append(f"*aug_transforms(size={SCRATCH_SIZE})" if size > SCRATCH_SIZE else "*aug_transforms()")
+        added.append(f"*aug_transforms(size={SCRATCH_SIZE})" if shrink else "*aug_transforms()")
     if normalize and not any(type(t).__name__ == "Normalize" for t in dls.train.after_batch.fs):
         added.append("Normalize.from_stats(*imagenet_stats)")
     if added:
@@ -293,14 +363,17 @@ def _weights_lines(file: Path, arch: Architecture) -> list[str]:
         folder = file.parent
         near = [p.name for p in folder.iterdir()] if folder.is_dir() else []
         raise FastmagicError(f"There is no file {str(file)!r}.", did_you_mean(file.name, near))
-    import torch
-
     safe = file.suffix == ".safetensors"
     if safe:
         load = ["from safetensors.torch import load_file", f"state = load_file({str(file)!r})"]
     else:
-        load = [f"state = torch.load({str(file)!r}, map_location='cpu', weights_only=True)"]
-    names: dict[str, Any] = {"torch": torch}
+        # What learn.save writes holds the optimizer's state too: fastcore's lists and NumPy's numbers, no code.
+        load = [
+            "safe = [L, np.dtype, np.dtypes.Float64DType, np._core.multiarray.scalar]",
+            "with torch.serialization.safe_globals(safe):",
+            f"    state = torch.load({str(file)!r}, map_location='cpu', weights_only=True)",
+        ]
+    names: dict[str, Any] = dict(_vocabulary())
     try:
         exec("\n".join(load), names)
     except Exception as error:
@@ -318,7 +391,7 @@ def _weights_lines(file: Path, arch: Architecture) -> list[str]:
         state = state["model"]
         load.append("state = state['model']")
     keys = set(state)
-    if any(key.startswith(("0.", "1.")) for key in keys):
+    if any(key.startswith("1.") for key in keys) and any(key.startswith("0.") for key in keys):
         return [*load, "learn.model.load_state_dict(state)"]
     if arch.library == "timm":
         bare, target = _bare(arch), "learn.model[0].model"
@@ -357,24 +430,50 @@ def _source(name: str, value: Any, names: dict[str, Any]) -> str:
     known = getattr(value, "__name__", None)
     if known and _vocabulary().get(known) is value:
         return known
+    if known and known.isidentifier() and known not in _vocabulary():
+        names[known] = value
+        return known
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_source(f'{name}_{i}', part, names) for i, part in enumerate(value))}]"
     names[name] = value
     return name
 
 
-def _evaluated(text: str, names: Mapping[str, Any], what: str) -> Any:
+def _evaluated(text: str, names: Mapping[str, Any], user: Mapping[str, Any], what: str) -> Any:
+    known = {**_vocabulary(), **user, **names}
     try:
-        return eval(text, {**_vocabulary(), **names})
+        return eval(text, known)
     except NameError as error:
         missing = error.name or ""
-        hint = did_you_mean(missing, [n for n in {**_vocabulary(), **names} if not n.startswith("_")])
-        raise FastmagicError(
-            f"{what}: there is no {missing!r}.",
-            hint or "fastai's metrics: accuracy, error_rate, F1Score(), …",
-        ) from None
+        hint = did_you_mean(missing, [name for name in known if not name.startswith("_")])
+        example = "For instance accuracy, or F1Score()." if what == "metrics" else "Make it in a cell above."
+        raise FastmagicError(f"{what}: there is no {missing!r}.", hint or example) from None
     except Exception as error:
         raise FastmagicError(f"{what}: {text} does not work here: {type(error).__name__}: {error}.") from error
+
+
+def _try_metrics(metrics: Any, target: str, classes: int) -> None:
+    """Try metrics on made-up predictions of every class, so that they do not fail after an epoch of training."""
+
+    import torch
+
+    if target != "category" or not classes:
+        return
+    for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+        if not callable(metric):
+            raise FastmagicError(f"metrics: a {type(metric).__name__} is no metric.", "For instance --metrics accuracy")
+        try:
+            # scikit-learn's metrics, wrapped by fastai, take classes; the others take scores.
+            wrapped = getattr(metric, "dim_argmax", None) is not None
+            metric(torch.arange(classes) if wrapped else torch.eye(classes), torch.arange(classes))
+        except ValueError as error:
+            if "average" in str(error):
+                raise FastmagicError(
+                    f"metrics: one of them needs to know how to average {classes} classes.",
+                    "For instance F1Score(average='macro').",
+                ) from error
+        except Exception:
+            continue  # it may want more than made-up numbers; the training will tell
 
 
 def _vocabulary() -> dict[str, Any]:
@@ -427,10 +526,10 @@ def _target_kind(dls: Any, item: tuple[Any, ...]) -> str:
             "%datablock … --explain shows them.",
         )
     target = [cls.__name__ for cls in type(item[1]).__mro__]
+    if "TensorMultiCategory" in target:  # before TensorCategory, from which fastai derives it
+        return "categories"
     if "TensorCategory" in target:
         return "category"
-    if "TensorMultiCategory" in target:
-        return "categories"
     if "TensorMask" in target or "TensorImageBase" in target or "TensorPoint" in target or "TensorBBox" in target:
         raise FastmagicError(
             f"%train does not train on targets like these yet ({type(item[1]).__name__}).",
@@ -475,9 +574,22 @@ def fresh_view(dls: Any) -> Any:
     """Return loaders over the same data that can be changed (normalisation, order) without changing `dls`."""
     from fastai.data.core import DataLoaders
 
-    if not _plain_loaders(dls):
-        return dls
-    return DataLoaders(*[dl.new() for dl in dls.loaders], path=dls.path, device=dls.device)
+    plain = _plain_loaders(dls)
+    return DataLoaders(*[dl.new() if plain else _twin(dl) for dl in dls.loaders], path=dls.path, device=dls.device)
+
+
+def _twin(loader: Any) -> Any:
+    """Return a copy of a loader of any type with transforms of its own; `new` would forget what its type adds."""
+    from fastai.torch_basics import Pipeline
+
+    twin = copy.copy(loader)
+    for event in ("after_item", "before_batch", "after_batch"):
+        if isinstance(getattr(loader, event), Pipeline):
+            setattr(twin, event, Pipeline(getattr(loader, event).fs))
+    twin.fake_l = copy.copy(loader.fake_l)
+    twin.fake_l.d = twin.fake_l.default = twin
+    twin.fake_l.dataset = twin.fake_l
+    return twin
 
 
 def _steps(dls: Any, bs: int) -> int:
@@ -494,11 +606,12 @@ def _checked(dls: Any) -> str:
     from ..data.check import check
 
     report = check(dls, fast=True)
-    wrong = [finding for finding in report if finding.severity == "error"]
+    # Whether a batch fills is told later, of the batch size that is trained with.
+    wrong = [finding for finding in report if finding.severity == "error" and finding.kind != "no-batch"]
     if wrong:
         cause = "\n".join(finding.message for finding in wrong[:2])
         raise FastmagicError(cause, f"{wrong[0].fix} (--no-check trains all the same.)")
-    return str(report)
+    return report.headline()
 
 
 def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[str]:
@@ -523,7 +636,7 @@ def _scratch_note(epochs: int, bs: int, data: list[str], size: int) -> str:
 
 
 class Stopped(Exception):
-    """Ends a schedule of several fits after one of them was stopped; never leaves this module."""
+    """Ends a schedule of several fits after one of them was stopped; never leaves `Training.run`."""
 
 
 class Stop:
@@ -586,10 +699,17 @@ class Stop:
 
     def message(self) -> str:
         """Return what to tell the person who stopped it."""
-        return f"Stopped in {self.where or 'the first batch'}: learn holds what it learned so far."
+        where = f" in {self.where}" if self.where else ""
+        return f"Stopped{where}: the learner holds what it learned so far."
 
 
 # ---------------------------------------------------------------- out of memory
+
+
+def _in_model(error: BaseException) -> bool:
+    """Tell whether an exception came out of a module's forward pass."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "_call_impl" for frame, _ in frames)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,22 @@ def load(shell: Any) -> None:
         shell.register_magic_function(_stub(shell, name), magic_kind="line_cell", magic_name=name)
         for prefix in ("%", "%%"):
             shell.set_hook("complete_command", _complete, str_key=f"{prefix}{name}")
-    transforms = shell.input_transformers_cleanup
-    if comments_above_magic not in transforms:
-        transforms.append(comments_above_magic)
+    for transform in (comments_above_magic, assigned_magic):
+        if transform not in shell.input_transformers_cleanup:
+            shell.input_transformers_cleanup.append(transform)
+    _no_python_names(shell)
     if settings.preload and hasattr(shell, "kernel"):
         preload()
+
+
+def unload(shell: Any) -> None:
+    """Take the magics and the input transformers away again; settings stay."""
+    for name in MAGICS:
+        for kind in ("line", "cell"):
+            shell.magics_manager.magics[kind].pop(name, None)
+    for transform in (comments_above_magic, assigned_magic):
+        if transform in shell.input_transformers_cleanup:
+            shell.input_transformers_cleanup.remove(transform)
 
 
 def find(name: str) -> Magic:
@@ -60,11 +72,35 @@ def _stub(shell: Any, name: str) -> Any:
     return magic
 
 
+def _no_python_names(shell: Any) -> None:
+    """Keep jedi's Python names out of the completions of a magic line; IPython mixes them in whatever a hook answers."""
+    python_names = getattr(shell.Completer, "_jedi_matches", None)
+    if python_names is None or getattr(python_names, "fastmagic", False):
+        return
+
+    def elsewhere(cursor_column: int, cursor_line: int, text: str) -> Any:
+        lines = text.splitlines()
+        line = lines[cursor_line] if cursor_line < len(lines) else ""
+        word = line.lstrip("%").split(None, 1)[:1] if line.startswith("%") else []
+        return () if word and word[0] in MAGICS else python_names(cursor_column, cursor_line, text)
+
+    elsewhere.fastmagic = True  # type: ignore[attr-defined]
+    shell.Completer._jedi_matches = elsewhere
+
+
 def _complete(shell: Any, event: Any) -> list[str]:
     """Answer IPython's `complete_command` hook, the one completion interface that 7.34 and 9 share."""
     from .complete import completions
 
     return completions(shell, find(event.command.lstrip("%")), event)
+
+
+_ASSIGNED = re.compile(rf"^(\s*)([A-Za-z_]\w*)\s*=\s*%({'|'.join(MAGICS)})\b")
+
+
+def assigned_magic(lines: list[str]) -> list[str]:
+    """Read `learn = %train dls` as `%train --into learn dls`: a magic binds a name itself and returns nothing."""
+    return [_ASSIGNED.sub(r"\1%\3 --into \2", line) for line in lines]
 
 
 def comments_above_magic(lines: list[str]) -> list[str]:

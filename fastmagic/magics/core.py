@@ -361,6 +361,8 @@ class Call:
             raise FastmagicError(f"There is no {' or '.join(type_names)} yet.", _how_to_make(type_names[0]))
         self.words[name] = newest[0]
         self.session.saw(newest[0])
+        if len(self.session.variables(*type_names)) > 1:
+            print(f"Using {newest[0]}.")
         return newest[1]
 
     def show(self, *things: Any) -> None:
@@ -416,7 +418,7 @@ class Magic:
             value = self.function(call)
             if self.gives and value is not None:
                 session.bind(call.options.get("into") or self.gives, value)
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             shorten(error, shell)
             raise
 
@@ -478,6 +480,9 @@ class Magic:
             assert open_[0].kind is not None
             return open_[0], open_[0].kind.parse(word, session)
         candidates = [name for option in open_ if option.kind for name in option.kind.complete(word, session)]
+        first = open_[0].kind
+        if isinstance(first, Variable) and not session.variables(*first.type_names):
+            raise FastmagicError(f"There is no variable {word!r}.", _how_to_make(first.type_names[0]))
         # Names the user made are meant more often than one of a thousand architectures.
         mine = [name for name in closest(word, candidates, 8) if name in session.namespace]
         hint = did_you_mean(word, mine or candidates)
@@ -591,7 +596,7 @@ def _has_statements(cell: str) -> bool:
 # ---------------------------------------------------------------- short errors
 
 
-def shorten(error: Exception, shell: Any) -> None:
+def shorten(error: BaseException, shell: Any) -> None:
     """Make IPython show an error in at most five lines; it still fails the cell, and `%tb` shows all of it.
 
     IPython prints what `_render_traceback_` of an exception returns (`InteractiveShell.showtraceback`). It may ask more
@@ -611,6 +616,8 @@ def short_message(error: BaseException) -> str:
     if isinstance(error, FastmagicError):
         lines = str(error).splitlines()
         return "\n".join(lines[:4] if len(lines) > 5 else lines) + ("\n%tb shows more." if error.__cause__ else "")
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
     first = (str(error).strip() or "no message").splitlines()
     cause = f"{type(error).__name__}: {first[0][:300]}"
     lines = [cause, *(line[:300] for line in first[1:3] if line.strip())]

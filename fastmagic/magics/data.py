@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import FastmagicError
-from .core import Call, NewName, Number, Option, Place, magic
+from .core import Call, Kind, NewName, Number, Option, Place, magic
 
 
 class _DlsName(NewName):
@@ -33,7 +33,7 @@ class _Source(Place):
     Option("--show", "how many pictures to show (default: 6; 0 for none)", Number(int, minimum=0)),
     Option("--seed", "seed of the split that is worked out (default: 42)", Number(int)),
     Option("--explain", "walk one item through every step, with pictures and shapes; build nothing"),
-    Option("--item", "the item that --explain walks: a number or part of its name (default: 0)"),
+    Option("--item", "the item that --explain walks: a number or part of its name (default: 0)", Kind()),
     examples="""
         %datablock dls --from bird_or_not           # works the five questions out
         %datablock dls --from labels.csv --bs 32
@@ -57,9 +57,15 @@ def datablock(call: Call) -> Any:
     """
     from ..data import describe
     from ..data.datablock import plan
+    from ..data.explain import walk
 
     settings = call.session.settings
     options = call.options
+    if options["explain"] and options["from"] is None and call.body is None:
+        made = _plan_of_newest(call)
+        if made is not None:
+            call.show(walk(made, options["item"]))
+            return None
     source = options["from"]
     if source is None:
         source = _newest_source(call)
@@ -78,8 +84,6 @@ def datablock(call: Call) -> Any:
         print(planned.code_for(call.options["into"]))
         return None
     if options["explain"]:
-        from ..data.explain import walk
-
         call.show(walk(planned, options["item"]))
         return None
     dls = planned.build()
@@ -93,11 +97,23 @@ def datablock(call: Call) -> Any:
     return dls
 
 
+def _plan_of_newest(call: Call) -> Any:
+    """Return the plan of the `DataLoaders` named, or of the newest; `None` where fastmagic did not make them."""
+    from ..data.datablock import plan_of
+
+    name = call.options["dls"]
+    if name in call.session.variables("DataLoaders"):
+        return plan_of(call.session.value(name))
+    newest = call.session.newest("DataLoaders")
+    return plan_of(newest[1]) if newest and name is None else None
+
+
 def _newest_source(call: Call) -> Any:
     newest = call.session.newest("PurePath")
     if newest is None:
         raise FastmagicError("Which photos? No source was given.", "Write --from FOLDER, or --from digits to try it.")
     call.words["from"] = newest[0]
+    print(f"From {newest[0]} = {newest[1]}")
     return newest[1]
 
 

@@ -29,17 +29,19 @@ class _Architecture(Expression):
     metavar = "ARCH"
 
     def parse(self, text: str, session: Session) -> Any:
-        if is_reference(text):
-            return session.value(text[1:])
-        if text.isidentifier() and callable(session.namespace.get(text)):
-            return session.value(text)
-        return text
+        value = session.value(text[1:]) if is_reference(text) else session.namespace.get(text, text)
+        if isinstance(value, str):
+            return value
+        if not callable(value) or hasattr(value, "dls") or hasattr(value, "state_dict"):
+            fix = "Give a name such as resnet18, or a function that makes a model."
+            raise FastmagicError(f"{text!r} is a {type(value).__name__}, not an architecture.", fix)
+        session.saw(text.removeprefix("$"))
+        return value
 
     def accepts(self, text: str, session: Session) -> bool:
         from ..learning.architectures import find
 
-        value = self.parse(text, session)
-        if callable(value):
+        if callable(session.namespace.get(text.removeprefix("$"))):
             return True
         try:
             find(text)
@@ -51,6 +53,26 @@ class _Architecture(Expression):
         from ..learning.architectures import known_names
 
         return known_names()
+
+
+class _Pattern(Kind):
+    metavar = "PATTERN"
+
+    def complete(self, prefix: str, session: Session) -> Iterable[str]:
+        from ..learning.architectures import known_names
+
+        return known_names()
+
+
+class _NewFile(Kind):
+    metavar = "FILE"
+
+    def complete(self, prefix: str, session: Session) -> Iterable[str]:
+        return paths(prefix)
+
+
+class _Word(Kind):
+    metavar = "NAME"
 
 
 class _Rate(Number):
@@ -107,7 +129,7 @@ def _metric_names() -> list[str]:
     ),
     Option("--no-pretrained", "start from random weights and train all layers in one cycle"),
     Option("--weights", "start from this file of weights (.pth, .safetensors)", Place()),
-    Option("--save", "keep the best epoch's weights in models/NAME.pth: --save best", Kind()),
+    Option("--save", "keep the best epoch's weights in models/NAME.pth: --save best", _Word()),
     Option("--early-stop", "stop when the validation loss has not improved for N epochs", Number(int, minimum=1)),
     Option("--mixed", "mixed precision, on a GPU"),
     Option("--cbs", "fastai callbacks: variables or expressions, separated by commas", Expression()),
@@ -115,7 +137,7 @@ def _metric_names() -> list[str]:
     examples="""
         %train                                    # the newest DataLoaders, resnet18
         %train dls resnet18 --epochs 3 --into learn
-        %train dls convnext_tiny.in22k --lr auto --metrics accuracy,F1Score()
+        %train dls convnext_tiny.in22k --lr auto --metrics accuracy,F1Score(average='macro')
         %train dls resnet18 --no-pretrained       # no internet, no cached weights
         %train dls resnet34 --save best --early-stop 3
         %train dls --code                         # the plain fastai program
@@ -197,7 +219,7 @@ def _live(call: Call) -> Any:
 
 
 @magic(
-    Option("pattern", "shell wildcards, as in 'convnext*'; a plain word matches anywhere", Kind()),
+    Option("pattern", "shell wildcards, as in 'convnext*'; a plain word matches anywhere", _Pattern()),
     examples="""
         %models resnet
         %models 'convnext_tiny*'
@@ -229,8 +251,8 @@ class _Items(Place):
         many=True,
     ),
     Option("--learn", "the Learner, or the file of an exported one that you trust", _LearnerOrFile()),
-    Option("--csv", "write the table of many predictions to this file", Kind()),
-    Option("--column", "the column of a DataFrame that names the files", Kind()),
+    Option("--csv", "write the table of many predictions to this file", _NewFile()),
+    Option("--column", "the column of a DataFrame that names the files", _Word()),
     Option("--top", "how many classes to show for one item (default: 5)", Number(int, minimum=1)),
     examples="""
         %predict bird.jpg                       # the newest Learner

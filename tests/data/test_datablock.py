@@ -286,3 +286,57 @@ def test_the_embedded_digits_are_a_folder_of_ten_classes(tmp_path):
 def test_a_real_folder_of_photos_is_worked_out(shared_data):
     dls = fastmagic.datablock(shared_data / "bird_or_not")
     assert (len(dls.train_ds), len(dls.valid_ds), list(dls.vocab)) == (553, 138, ["bird", "forest"])
+
+
+# ---------------------------------------------------------------- more of what people do
+
+
+def test_explain_works_as_a_magic_on_a_source_a_body_and_existing_dataloaders(data, capsys):
+    data.run("%datablock dls --from photos --explain --item square_003")
+    assert "square_003" in capsys.readouterr().out
+    assert "dls" not in data.user_ns
+    data.run("%%datablock dls --from photos --explain\nget_y = lambda p: p.parent.nme")
+    assert "✗ broke here" in capsys.readouterr().out
+    data.run("%%datablock dls --from photos --show 0\nitem_tfms = Resize(20)")
+    capsys.readouterr()
+    data.run("%datablock dls --explain")
+    assert "20 × 20" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("item_tfms = Resize", "has to be called"),
+        ("batch_tfms = aug_transforms", "has to be called"),
+        ("item_tfms = Resize(64, method='sqush')", "Did you mean 'squish'"),
+        ("item_tfms = Resize('64')", "TypeError"),
+    ],
+)
+def test_answers_that_fail_only_while_building_are_told_with_their_line(data, line, cause):
+    with pytest.raises(FastmagicError) as caught:
+        data.run(f"%%datablock dls --from photos --show 0\n\n{line}")
+    assert str(caught.value).startswith(f"line 3: {line}")
+    assert cause in str(caught.value)
+
+
+def test_class_folders_win_over_a_table_without_labels(tmp_path):
+    folder_of(tmp_path, *[f"{label}/{i}.png" for label in "ab" for i in range(6)])
+    rows = [{"file": f"a/{i}.png", "url": "https://example.org", "license": "cc0"} for i in range(6)]
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
+    assert list(fastmagic.datablock(tmp_path).vocab) == ["a", "b"]
+
+
+def test_the_program_of_a_dataframe_and_of_odd_answers_runs_in_a_fresh_process(data, capsys, tmp_path, shapes):
+    files = sorted(str(p) for p in shapes.rglob("*.png"))
+    pd.DataFrame({"file": files, "label": [p.split("/")[-2] for p in files]}).to_csv(tmp_path / "t.csv", index=False)
+    data.run("import pandas\nfrom functools import partial\nfrom fastai.vision.all import Resize")
+    data.run("frame = pandas.read_csv('t.csv')\nsmall=Resize(24)\nlower = lambda row: row.label.lower()\nlabel = lower")
+    data.run("%%datablock dls --from frame --show 0\nget_y = label\nitem_tfms = small")
+    capsys.readouterr()
+    data.run("%%datablock dls --from frame --code\nget_y = label\nitem_tfms = small")
+    file = tmp_path / "program.py"
+    file.write_text(
+        capsys.readouterr().out + "\nprint(list(dls.vocab), len(dls.valid_ds), dls.one_batch()[0].shape[-1])"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", str(file)], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "['disc', 'square'] 24 24", done.stderr

@@ -315,12 +315,10 @@ class TestMany:
         table = pd.DataFrame({"file": sorted(photos.rglob("*.jpg"))})
         assert len(predict(table["file"][table.index % 2 == 1], learn)) == 21
 
-    def test_a_list_of_only_broken_files_says_so_without_failing(self, learn, tmp_path):
+    def test_when_nothing_at_all_can_be_read_that_is_an_error(self, learn, tmp_path):
         (tmp_path / "a.jpg").touch()
-        predictions = predict([tmp_path / "a.jpg"], learn)
-        assert len(predictions) == 0
-        assert len(predictions.failed) == 1
-        assert "Skipped 1" in predictions._repr_mimebundle_()["text/html"]
+        with pytest.raises(FastmagicError, match=r"None of the 1 items could be read\. .*a\.jpg"):
+            predict([tmp_path / "a.jpg"], learn)
 
     def test_a_frame_goes_through_the_model_s_getters_and_keeps_its_index(self, learn_from_frame, frame):
         some = frame.set_index(np.arange(len(frame)) * 10).iloc[3:12]

@@ -483,3 +483,159 @@ def test_the_table_of_epochs_tells_frozen_epochs_from_the_others(dls, resnet_in_
     lines = shown[-1].text.splitlines()
     assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "error_rate", "time"]
     assert [line.split("  ")[0].strip() for line in lines[1:]] == ["1 (body frozen)", "1", "2"]
+
+
+# ---------------------------------------------------------------- typed in a notebook
+
+
+@pytest.fixture
+def notebook(shell, shapes):
+    shell.user_ns["photos"] = shapes
+    shell.run("%datablock dls --from photos --show 0")
+    return shell
+
+
+def test_lr_auto_works_with_the_table_of_epochs(notebook, capsys):
+    notebook.run("%train dls resnet18 --no-pretrained --epochs 1 --lr auto")
+    out = capsys.readouterr().out
+    assert "the valley of lr_find" in out
+    assert len(notebook.user_ns["learn"].recorder.losses) == 6
+
+
+def test_an_assignment_is_another_way_to_name_the_result(notebook):
+    notebook.run("mine = %train dls resnet18 --no-pretrained --epochs 1")
+    assert len(notebook.user_ns["mine"].recorder.losses) == 6
+
+
+def test_a_users_own_names_do_not_change_what_fastais_mean(notebook, capsys):
+    notebook.run("error_rate = 0.3\nlr = 0.5\nvision_learner = None")
+    notebook.run("%train dls resnet18 --no-pretrained --epochs 1")
+    assert "valley" not in capsys.readouterr().out
+    assert notebook.user_ns["learn"].recorder.metric_names[3] == "error_rate"
+
+
+def test_a_second_interrupt_at_once_keeps_the_learner_too(dls, capsys):
+    from fastai.callback.core import Callback
+
+    class Twice(Callback):
+        def after_pred(self):
+            if self.training and len(self.learn.recorder.losses) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=2, cbs=Twice())
+    assert len(learn.recorder.losses) == 2
+    assert "Stopped" in capsys.readouterr().out
+
+
+def test_an_interrupt_while_looking_for_the_learning_rate_gives_a_learner(dls):
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=2, lr="auto", cbs=None, save=None)
+    from fastai.callback.core import Callback
+
+    class AtOnce(Callback):
+        def after_pred(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    plan = training.plan(dls, "resnet18", pretrained=False, epochs=2, lr="auto")
+    stopped = plan.run(watch=[AtOnce()])
+    assert type(stopped) is type(learn)
+
+
+def test_several_labels_have_their_own_metric(shapes):
+    from fastai.vision.all import ImageBlock, MultiCategoryBlock, Resize
+
+    dls = fastmagic.datablock(
+        shapes, blocks=(ImageBlock, MultiCategoryBlock), get_y=lambda p: [p.parent.name, "shape"], item_tfms=Resize(24)
+    )
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    assert learn.recorder.metric_names[3] == "accuracy_multi"
+
+
+def test_a_metric_that_cannot_work_is_refused_before_training(tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    for i in range(60):
+        (tmp_path / "abc"[i % 3]).mkdir(exist_ok=True)
+        noise = np.random.default_rng(i).integers(0, 255, (32, 32, 3)).astype("uint8")
+        Image.fromarray(noise).save(tmp_path / "abc"[i % 3] / f"{i}.png")
+    dls = fastmagic.datablock(tmp_path)
+    with pytest.raises(FastmagicError, match="average='macro'"):
+        training.plan(dls, "resnet18", pretrained=False, metrics="F1Score()")
+    assert training.plan(dls, "resnet18", pretrained=False, metrics="F1Score(average='macro')").fit
+
+
+def test_what_learn_save_writes_can_be_the_start(dls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    file = learn.save("with_optimizer")
+    again = fastmagic.train(dls, "resnet18", weights=file, epochs=1)
+    assert "weights_only=True" in fastmagic.code(again)
+
+
+def test_whole_models_of_another_architecture_are_refused(dls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1).save("w")
+    with pytest.raises(FastmagicError, match="do not fit resnet34"):
+        fastmagic.train(dls, "resnet34", weights=file, epochs=1)
+
+
+def test_architectures_that_cannot_be_used_are_answered_in_words(dls):
+    with pytest.raises(FastmagicError, match="cannot cut vit_b_16"):
+        fastmagic.train(dls, "vit_b_16", pretrained=False, epochs=1)
+    with pytest.raises(FastmagicError, match=r"Resize\(224\)"):
+        fastmagic.train(dls, "vit_tiny_patch16_224", pretrained=False, epochs=1)
+
+
+def test_a_model_of_one_size_is_not_given_smaller_pictures(shapes):
+    from fastai.vision.all import Resize
+
+    dls = fastmagic.datablock(shapes, item_tfms=Resize(224))
+    assert "size=96" not in training.plan(dls, "vit_tiny_patch16_224", pretrained=False).code()
+
+
+def test_loaders_of_another_type_are_not_changed_and_train_the_same_twice(shapes):
+    from fastai.callback.data import WeightedDL
+    from fastai.data.core import DataLoaders
+    from fastai.vision.all import Resize
+
+    plain = fastmagic.datablock(shapes, item_tfms=Resize(24), bs=16, num_workers=0)
+    weighted = WeightedDL(
+        plain.train_ds, bs=16, wgts=[1.0] * 90 + [5.0] * 6, num_workers=0, shuffle=True, drop_last=True,
+        after_item=plain.train.after_item, after_batch=plain.train.after_batch,
+    )  # fmt: skip
+    dls = DataLoaders(weighted, plain.valid, path=".", device=plain.device)
+    before = [str(t) for t in dls.train.after_batch.fs]
+    first = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    assert [str(t) for t in dls.train.after_batch.fs] == before
+    assert type(first.dls.train) is WeightedDL
+    again = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    assert fastmagic.code(first) == fastmagic.code(again)
+
+
+def test_a_test_set_among_the_loaders_stays(shapes):
+    from fastai.data.core import DataLoaders
+    from fastai.vision.all import Resize
+
+    two = fastmagic.datablock(shapes, item_tfms=Resize(24), bs=32, num_workers=0)
+    dls = DataLoaders(*two.loaders, two.valid.new(), path=".", device=two.device)
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    assert len(learn.dls.loaders) == 3
+
+
+def test_the_batch_size_that_counts_is_the_one_trained_with(shapes):
+    from fastai.vision.all import RandomSplitter, Resize
+
+    dls = fastmagic.datablock(shapes, item_tfms=Resize(24), splitter=RandomSplitter(0.6, seed=1), bs=64, num_workers=0)
+    assert len(dls.train) == 0
+    assert len(fastmagic.train(dls, "resnet18", pretrained=False, epochs=1).recorder.losses) == 3
+    with pytest.raises(FastmagicError, match="do not fill one batch of 500"):
+        training.plan(dls, "resnet18", pretrained=False, bs=500)
+
+
+def test_grey_pictures_train_with_one_channel(shapes):
+    from fastai.vision.all import CategoryBlock, ImageBlock, PILImageBW, Resize
+
+    dls = fastmagic.datablock(shapes, blocks=(ImageBlock(cls=PILImageBW), CategoryBlock), item_tfms=Resize(24), bs=16)
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
+    assert learn.model[0][0].in_channels == 1

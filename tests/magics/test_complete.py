@@ -55,3 +55,11 @@ def test_tab_offers_no_variable_of_a_wrong_type(complete):
 
 def test_tab_in_other_lines_is_left_alone(complete):
     assert any(text.endswith("photos") for text in complete("print(pho"))
+
+
+def test_tab_offers_no_python_names_among_the_options(complete):
+    assert not [text for text in complete("%train dls --") if "Abstract" in text or text.endswith("--abs")]
+
+
+def test_tab_offers_architectures_to_models(complete):
+    assert "%models resnet34" in complete("%models resnet3")

@@ -195,3 +195,19 @@ def test_words_group_by_quotes_and_end_at_a_comment():
     ]
     assert split(r"C:\birds\a.jpg") == [r"C:\birds\a.jpg"]
     assert split("https://a.example/b#part") == ["https://a.example/b#part"]
+
+
+@pytest.mark.parametrize("name", ["datablock", "train"])
+def test_every_example_of_the_help_can_be_read(data, capsys, name):
+    data.run("%datablock dls --from photos --show 0")
+    session = Session.of(data)
+    for line in find(name).examples.splitlines():
+        if line.startswith(f"%{name}") or line.startswith(f"%%{name}"):
+            find(name).parse(session, split(line.split(None, 1)[1] if " " in line else ""))
+
+
+def test_unloading_takes_the_magics_away(shell):
+    shell.run("%unload_ext fastmagic")
+    assert shell.find_line_magic("train") is None
+    shell.run("%load_ext fastmagic")
+    assert shell.find_line_magic("train") is not None
