@@ -226,7 +226,7 @@ class Results:
         return ["class", "precision", "recall", "F1", "support"], rows
 
     def _confused_lines(self) -> list[str]:
-        return [f"{actual} taken for {predicted} {count} ×" for actual, predicted, count in self.most_confused()]
+        return [f"{actual} taken for {predicted} ({count} ×)" for actual, predicted, count in self.most_confused()]
 
     def _picture(self, position: int) -> Any:
         """Return the opened picture of an item, `None` where it is none or is no longer there."""
