@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import keyword
+import os
 import re
 import sys
 import textwrap
@@ -72,6 +73,14 @@ class Session:
             if name in candidates:
                 return name, self.namespace[name]
         return None
+
+    def holds(self, expression: str, type_names: Sequence[str]) -> bool:
+        """Tell whether `name` or `name.attribute` is a value of one of the types."""
+        name, *attributes = expression.split(".")
+        value = self.namespace.get(name)
+        for attribute in attributes:
+            value = getattr(value, attribute, None)
+        return value is not None and is_a(value, type_names)
 
     def saw(self, name: str) -> None:
         """Remember that a variable was made or used just now."""
@@ -212,10 +221,7 @@ class Variable(Kind):
         return " or ".join(self.type_names)
 
     def accepts(self, text: str, session: Session) -> bool:
-        name = text.removeprefix("$")
-        if text.startswith("$"):
-            return name.split(".")[0] in session.namespace and is_a(session.value(name), self.type_names)
-        return name in session.variables(*self.type_names)
+        return session.holds(text.removeprefix("$"), self.type_names)
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:
         names = session.variables(*self.type_names)
@@ -231,10 +237,14 @@ class Place(Kind):
     )  # fmt: skip
 
     def convert(self, text: str, session: Session) -> Any:
-        name = text.split(".")[0]
-        # A variable wins over a file of the same name; ./name is the file.
-        if text.isidentifier() and name in session.variables(*self.type_names):
+        # A variable wins over a file of the same name; ./name is the file. Attributes look like suffixes: a file wins.
+        if session.holds(text, self.type_names) and (text.isidentifier() or not os.path.exists(text)):
             return session.value(text)
+        if text.isidentifier() and text in session.namespace and not os.path.exists(text):
+            kind = type(session.namespace[text]).__name__
+            raise FastmagicError(
+                f"{text!r} is of type {kind}, which cannot be used here.", "Give a path, or ./name for a file."
+            )
         return text
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:
@@ -294,7 +304,6 @@ def is_reference(text: str) -> bool:
 def paths(prefix: str) -> list[str]:
     """Return the files and folders that `prefix` can grow into."""
     import glob
-    import os
 
     expanded = os.path.expanduser(prefix)
     found = sorted(glob.glob(glob.escape(expanded) + "*"))

@@ -84,7 +84,7 @@ class _LearnerOrFile(Place):
     metavar = "LEARN|FILE"
 
     def convert(self, text: str, session: Session) -> Any:
-        return session.value(text) if text in session.variables("Learner") else text
+        return session.value(text) if session.holds(text, ["Learner"]) else text
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:
         return [*session.variables("Learner"), *paths(prefix)]
@@ -349,7 +349,7 @@ def _progress(call: Call) -> tuple[Any, Any]:
     Option("--split", "valid (default) or train", Choice("valid", "train")),
     Option("--show", "how many pictures with prediction and label to show", Number(int, minimum=1)),
     Option("--worst", "how many items with the highest loss to show", Number(int, minimum=1)),
-    Option("--class", "only items whose label is this class, for --worst", _ClassName()),
+    Option("--class", "the worst of one class only", _ClassName()),
     examples="""
         %results                       # the newest Learner, its validation set
         %results learn --split train
@@ -378,8 +378,9 @@ def results(call: Call) -> Any:
         found = resulting.results(learn, split, progress=progress)
     finally:
         done()
-    if options["worst"]:
-        call.show(found.show(options["worst"], rows=found.top_losses(options["worst"], actual=options["class"])))
+    if options["worst"] or options["class"]:
+        count = options["worst"] or 9
+        call.show(found.show(count, rows=found.top_losses(count, actual=options["class"])))
     elif options["show"]:
         call.show(found.show(options["show"]))
     else:

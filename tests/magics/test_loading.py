@@ -86,14 +86,17 @@ def kernel():
 
 def test_a_kernel_imports_fastai_in_the_background_and_a_cell_that_needs_it_waits_for_the_same_import(kernel):
     out = kernel(
-        "%load_ext fastmagic\nimport sys, threading",
+        "%load_ext fastmagic\nimport sys, threading\nthread = next(t for t in threading.enumerate() if 'fastmagic' in t.name)",
         "print([t.name for t in threading.enumerate() if 'fastmagic' in t.name], 'fastai.vision.all' in dir())",
+        "alive = thread.is_alive()\n%models resnet18d",
+        "print(alive, thread.is_alive())",
         "from fastai.vision.all import ImageBlock, CategoryBlock\nprint(ImageBlock.__name__)",
         "print(sys.modules['fastai.vision.all'].ImageBlock is ImageBlock)",
     )
     assert "fastmagic-preload" in out[1]
-    assert out[2].strip() == "ImageBlock"
-    assert out[3].strip() == "True"
+    assert out[3].strip() == "True False"
+    assert out[4].strip() == "ImageBlock"
+    assert out[5].strip() == "True"
 
 
 def test_a_setting_turns_the_background_import_off(kernel):
