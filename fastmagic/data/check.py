@@ -14,7 +14,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastmagic.data.listing import (
+from ..errors import FastmagicError, few
+from .listing import (
     Listing,
     count_labels,
     is_blank,
@@ -23,10 +24,9 @@ from fastmagic.data.listing import (
     nearest_images,
     read_source,
 )
-from fastmagic.data.photos import Photo, is_copy, is_exact_copy, read_photos, same_photo, surplus
-from fastmagic.data.quarantine import HOME, quarantine, restore
-from fastmagic.data.report import Finding, Report
-from fastmagic.errors import FastmagicError, few
+from .photos import Photo, is_copy, is_exact_copy, read_photos, same_photo, surplus
+from .quarantine import HOME, quarantine, restore
+from .report import Finding, Report
 
 # From here on one more or one fewer mistake moves error_rate by less than four points.
 SMALL_VALID = 25

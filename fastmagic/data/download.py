@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
-from fastmagic.errors import FastmagicError
+from ..errors import FastmagicError
 
 Policy = Literal["any", "public"] | Callable[[str], None]
 

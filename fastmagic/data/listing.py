@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fastmagic.data.items import _opens_something, vocab
-from fastmagic.errors import FastmagicError, did_you_mean, few
+from ..errors import FastmagicError, did_you_mean, few
+from .items import _opens_something, vocab
 
 # The folder names of fastai's GrandparentSplitter, and what else people call them.
 SPLIT_FOLDERS = {

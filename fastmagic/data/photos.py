@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastmagic.data.pictures import what_is
+from .pictures import what_is
 
 THUMB = 32  # px a side of the thumbnail that confirms a near copy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastmagic.errors import FastmagicError, did_you_mean, few
+from ..errors import FastmagicError, did_you_mean, few
 
 # First bytes of what people mistake for pictures; RIFF and ISO files carry their kind a few bytes in.
 _SIGNATURES = (

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from fastmagic.errors import FastmagicError
+from ..errors import FastmagicError
 
 HOME = Path(".fastmagic") / "quarantine"
 JOURNAL = "journal.jsonl"

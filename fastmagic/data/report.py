@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastmagic.render import CSS, escape, image_tag
+from ..render import CSS, escape, image_tag
 
 SEVERITIES = ("error", "warning", "note")
 SIGNS = {"error": "✗", "warning": "!", "note": "i"}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
-from fastmagic.errors import FastmagicError
+from ..errors import FastmagicError
 
 Progress = Callable[[int, int], object]
 

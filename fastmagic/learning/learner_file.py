@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fastmagic.data.pictures import no_such_file
-from fastmagic.errors import FastmagicError
+from ..data.pictures import no_such_file
+from ..errors import FastmagicError
 
 
 def as_learner(learn: Any) -> Any:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastmagic.data.download import Policy, fetch, is_url
-from fastmagic.data.items import item_source
-from fastmagic.data.pictures import (
+from ..data.download import Policy, fetch, is_url
+from ..data.items import item_source
+from ..data.pictures import (
     ACCEPTED_ARRAYS,
     no_pictures,
     no_such_file,
@@ -19,8 +19,8 @@ from fastmagic.data.pictures import (
     picture_class,
     picture_files,
 )
-from fastmagic.errors import FastmagicError, did_you_mean, few
-from fastmagic.learning.forward import (
+from ..errors import FastmagicError, did_you_mean, few
+from .forward import (
     Progress,
     Target,
     Transforms,
@@ -30,8 +30,8 @@ from fastmagic.learning.forward import (
     runs_on_transforms,
     target_of,
 )
-from fastmagic.learning.learner_file import as_learner
-from fastmagic.learning.predictions import (
+from .learner_file import as_learner
+from .predictions import (
     CLASSES_SHOWN,
     ROWS_SHOWN,
     Prediction,

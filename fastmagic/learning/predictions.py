@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fastmagic.errors import FastmagicError, few
-from fastmagic.learning.forward import Target
-from fastmagic.render import Shown, escape, html_table, image_tag, item_name, text_table
+from ..errors import FastmagicError, few
+from ..render import Shown, escape, html_table, image_tag, item_name, text_table
+from .forward import Target
 
 ROWS_SHOWN = 10
 CLASSES_SHOWN = 5

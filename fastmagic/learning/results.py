@@ -13,9 +13,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from fastmagic.data.items import SPLITS, item_list, item_source
-from fastmagic.errors import FastmagicError, did_you_mean, few
-from fastmagic.learning.forward import (
+from ..data.items import SPLITS, item_list, item_source
+from ..errors import FastmagicError, did_you_mean, few
+from ..render import Picture, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
+from .forward import (
     Outputs,
     Progress,
     Target,
@@ -25,9 +26,8 @@ from fastmagic.learning.forward import (
     runs_on_transforms,
     target_of,
 )
-from fastmagic.learning.learner_file import as_learner
-from fastmagic.learning.predictions import check_width, label_of, label_text, short
-from fastmagic.render import Picture, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
+from .learner_file import as_learner
+from .predictions import check_width, label_of, label_text, short
 
 # By learner, so that results go when the learner goes; `Results` must not hold the learner, or it never does.
 _cache: weakref.WeakKeyDictionary[Any, dict[str, tuple[int, Results]]] = weakref.WeakKeyDictionary()

@@ -10,11 +10,9 @@ import contextlib
 import copy
 import gc
 import math
-import signal
-import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,11 @@ from .. import program
 from ..data.items import vocab
 from ..errors import FastmagicError, did_you_mean
 from .architectures import Architecture, find, fixed_size, require_weights
+from .stop import Stop
+from .weights import weights_lines
 
 # Training from scratch: measured on photos of birds and forests, where fine-tuning's large batches stay at chance.
-# Small sets get more epochs, until there are some 240 steps: with 140, one seed in three was half as good.
+# Small sets get more epochs, until there are some 240 steps: with 140, one seed of three made twice the mistakes.
 SCRATCH_BS, SCRATCH_SIZE, SCRATCH_LR, SCRATCH_EPOCHS, SCRATCH_STEPS = 16, 96, 1e-2, 4, 240
 FINE_TUNE_EPOCHS = 3
 # Below these, a training has hardly begun; said before it starts.
@@ -284,7 +284,7 @@ def plan(
     learner = [] if seed is None else [f"set_seed({seed}, reproducible=True)", f"dls.rng.seed({seed})"]
     learner.append(f"learn = vision_learner({', '.join([*arguments, f'metrics={metric_text}'])})")
     if weights is not None:
-        learner += _weights_lines(Path(weights).expanduser(), found)
+        learner += weights_lines(Path(weights).expanduser(), found)
     if mixed:
         import torch
 
@@ -352,75 +352,6 @@ def _data_lines(dls: Any, bs: int | None, scratch: bool, shrink: bool, normalize
     if added:
         lines.append(f"dls.add_tfms([{', '.join(added)}], 'after_batch')")
     return lines, batch
-
-
-def _weights_lines(file: Path, arch: Architecture) -> list[str]:
-    """Return the lines that load a file into the learner: a whole model as fastai saves it, or a bare architecture.
-
-    Raises:
-        FastmagicError: no such file, not a file of weights, or weights of another architecture.
-    """
-    if not file.is_file():
-        folder = file.parent
-        near = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        raise FastmagicError(f"There is no file {str(file)!r}.", did_you_mean(file.name, near))
-    safe = file.suffix == ".safetensors"
-    if safe:
-        load = ["from safetensors.torch import load_file", f"state = load_file({str(file)!r})"]
-    else:
-        # What learn.save writes holds the optimizer's state too: fastcore's lists and NumPy's numbers, no code.
-        load = [
-            "safe = [L, np.dtype, np.dtypes.Float64DType, np._core.multiarray.scalar]",
-            "with torch.serialization.safe_globals(safe):",
-            f"    state = torch.load({str(file)!r}, map_location='cpu', weights_only=True)",
-        ]
-    names: dict[str, Any] = dict(_vocabulary())
-    try:
-        exec("\n".join(load), names)
-    except Exception as error:
-        raise FastmagicError(
-            f"{file.name} cannot be read as weights: {type(error).__name__}.",
-            "It takes what learn.save wrote (.pth), or .safetensors; an exported .pkl goes to %predict.",
-        ) from error
-    state = names["state"]
-    if not isinstance(state, dict):
-        raise FastmagicError(
-            f"{file.name} holds a {type(state).__name__}, not weights by name.",
-            "Save with learn.save('name').",
-        )
-    if isinstance(state.get("model"), dict):
-        state = state["model"]
-        load.append("state = state['model']")
-    keys = set(state)
-    if any(key.startswith("1.") for key in keys) and any(key.startswith("0.") for key in keys):
-        return [*load, "learn.model.load_state_dict(state)"]
-    if arch.library == "timm":
-        bare, target = _bare(arch), "learn.model[0].model"
-        lines = [*load, f"{target}.load_state_dict(state, strict=False)"]
-    else:
-        bare = _bare(arch)
-        lines = [
-            *load,
-            f"bare = {arch.source}()",
-            "bare.load_state_dict({k: v for k, v in state.items() if k in bare.state_dict() and v.shape == bare.state_dict()[k].shape}, strict=False)",
-            f"learn.model[0].load_state_dict(create_body(bare, cut=model_meta.get({arch.source}, {{}}).get('cut')).state_dict())",
-        ]
-    # The classifier may be missing or have other classes; the body may not.
-    matching = sum(1 for k, v in bare.items() if k in state and state[k].shape == v.shape)
-    if matching < 0.9 * len(bare) - 4:
-        raise FastmagicError(
-            f"{file.name} does not fit {arch.name}: {matching} of {len(bare)} tensors match.",
-            "Name the architecture that these weights belong to.",
-        )
-    return lines
-
-
-def _bare(arch: Architecture) -> Mapping[str, Any]:
-    if arch.library == "timm":
-        import timm
-
-        return timm.create_model(arch.name, pretrained=False, num_classes=0).state_dict()
-    return arch.value().state_dict()
 
 
 def _source(name: str, value: Any, names: dict[str, Any]) -> str:
@@ -631,77 +562,6 @@ def _scratch_note(epochs: int, bs: int, data: list[str], size: int) -> str:
     if any("aug_transforms" in line for line in data):
         what.append(f"augmented to {min(size, SCRATCH_SIZE)} px")
     return f"No pretrained weights: {', '.join(what)} (--code shows it)."
-
-
-# ---------------------------------------------------------------- stopping
-
-
-class Stopped(Exception):
-    """Ends a schedule of several fits after one of them was stopped; never leaves `Training.run`."""
-
-
-class Stop:
-    """Turns the first Ctrl-C into "stop after this batch"; a second one interrupts at once, as ever."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.where = ""
-        self._callbacks: list[Any] = []
-
-    def callbacks(self) -> list[Any]:
-        """Return the fastai callbacks that watch for the stop."""
-        if not self._callbacks:
-            from fastai.callback.core import Callback, CancelFitException
-
-            stop = self
-
-            class StopAfterBatch(Callback):
-                "Cancel the fit after a batch, when every other callback has seen it"
-
-                order = 1000
-
-                def after_batch(self) -> None:
-                    if stop.asked:
-                        of = f"batch {self.iter + 1} of {self.n_iter}" if self.training else "validation"
-                        stop.where = f"epoch {self.epoch + 1}, {of}"
-                        raise CancelFitException
-
-            class StopBeforeFit(Callback):
-                "End the schedule before another fit begins and the recorder forgets the last"
-
-                order = -1000
-
-                def before_fit(self) -> None:
-                    if stop.asked:
-                        raise Stopped("by request")  # fastai rewrites the first argument of what callbacks raise
-
-            self._callbacks = [StopAfterBatch(), StopBeforeFit()]
-        return self._callbacks
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Hear Ctrl-C while the block runs. Signals reach only the main thread; elsewhere nothing changes."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.getsignal(signal.SIGINT)
-
-        def hear(number: int, frame: Any) -> None:
-            if self.asked:
-                signal.signal(signal.SIGINT, before)
-                raise KeyboardInterrupt
-            self.asked = True
-
-        signal.signal(signal.SIGINT, hear)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def message(self) -> str:
-        """Return what to tell the person who stopped it."""
-        where = f" in {self.where}" if self.where else ""
-        return f"Stopped{where}: the learner holds what it learned so far."
 
 
 # ---------------------------------------------------------------- out of memory
