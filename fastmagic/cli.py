@@ -149,7 +149,9 @@ def _kernel_of_this_python() -> Any:
     from jupyter_client.manager import AsyncKernelManager
 
     manager = AsyncKernelManager()
+    # Only errors: ipykernel warns at every start that a kernel on this machine talks to it unencrypted.
     command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    command.append("--log-level=ERROR")
     manager._kernel_spec = KernelSpec(argv=command, display_name="Python 3", language="python")
     return manager
 
