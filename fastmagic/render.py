@@ -148,8 +148,10 @@ def new_figure(rows: int, columns: int, size: float = 2.2) -> tuple[Any, list[An
         size: inches a picture.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import TightLayoutEngine
 
-    figure = Figure(figsize=(columns * size, rows * (size + 0.3)), dpi=80, layout="tight", facecolor="white")
+    room = TightLayoutEngine(h_pad=1.6)  # for two lines of title between the rows
+    figure = Figure(figsize=(columns * size, rows * (size + 0.3)), dpi=80, layout=room, facecolor="white")
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axis in axes:
         axis.axis("off")

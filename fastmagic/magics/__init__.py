@@ -35,6 +35,10 @@ def load(shell: Any) -> None:
     while the user is still reading; `c.FastMagic.preload = False` in an IPython configuration file turns that off.
     """
     settings = FastMagic.attach(shell)
+    # What fastai's imports warn of (torch.jit.script is deprecated, tqdm would like ipywidgets) is nothing that a
+    # reader of the notebook can act on. The filters stay: fastai may be imported by a thread, at any time.
+    for message in (r".*torch\.jit\.script", "IProgress not found"):
+        warnings.filterwarnings("ignore", message=message)
     for name in MAGICS:
         shell.register_magic_function(_stub(shell, name), magic_kind="line_cell", magic_name=name)
         for prefix in ("%", "%%"):
@@ -134,10 +138,6 @@ def wait_for_preload() -> None:
 
 
 def _import_fastai() -> None:
-    # torch 2.15 warns that torch.jit.script, which fastai uses while it is imported, is deprecated. It is nothing
-    # a reader of the notebook can act on. The filter stays: restoring filters from a thread would undo the user's own.
-    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script", category=DeprecationWarning)
     # An import that fails here fails again, with its message, in the cell that needs it.
     try:
         importlib.import_module("fastai.vision.all")

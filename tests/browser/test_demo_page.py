@@ -55,6 +55,7 @@ def test_the_page_is_whole_and_asks_nobody(page_file, browser, scheme, width):
     page.screenshot(path=SCREENSHOTS / f"demo-{scheme}-{width}.png", full_page=True)
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert re.search(r"\d+ of 359 wrong", text)
+    assert "Warning" not in text
     assert "vision_learner(dls, resnet18, pretrained=False" in text
     sizes = page.eval_on_selector_all("img", "images => images.map(i => i.naturalWidth)")
     assert len(sizes) >= 3
