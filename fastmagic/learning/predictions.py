@@ -49,7 +49,7 @@ class Prediction:
             f'style="width:{100 * p:.1f}%;min-width:1px"></span></td><td class="number">{p:.1%}</td></tr>'
             for name, p, first in ((name, p, self._is_given(name)) for name, p in shown)
         )
-        picture = image_tag(self.picture, 128, str(self.source)) if self.picture is not None else ""
+        picture = image_tag(self.picture, 128, item_name(self.source)) if self.picture is not None else ""
         html = (
             f'<div style="display:flex;gap:1em;align-items:center;flex-wrap:wrap">{picture}<div>'
             f'<p><b style="font-size:1.25em">{escape(self._decision())}</b> '
