@@ -18,11 +18,13 @@ _PUBLIC = {
     "code": "program",
     "datablock": "data.datablock",
     "digits": "data.digits",
+    "embed": "learning.embed",
     "explain": "data.explain",
     "FastmagicError": "errors",
     "models": "learning.architectures",
     "predict": "learning.predict",
     "results": "learning.results",
+    "tiny": "learning.tiny",
     "train": "learning.train",
 }
 __all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
     from .data.explain import explain
     from .errors import FastmagicError
     from .learning.architectures import models
+    from .learning.embed import embed
     from .learning.predict import predict
     from .learning.results import results
+    from .learning.tiny import tiny
     from .learning.train import train
     from .program import code
 

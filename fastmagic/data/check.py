@@ -28,6 +28,8 @@ from .photos import Photo, is_copy, is_exact_copy, read_photos, same_photo, surp
 from .quarantine import HOME, quarantine, restore
 from .report import Finding, Report
 
+# Measured on 691 photos, resnet18 with random weights: 27 steps (9 an epoch) are no better than tossing a coin.
+FEW_STEPS, FEW_STEPS_BS = 10, 8
 # From here on one more or one fewer mistake moves error_rate by less than four points.
 SMALL_VALID = 25
 # The largest class over the smallest: who sees ten times as many birds mostly learns to say "bird".
@@ -112,6 +114,8 @@ def _findings(
     yield from _labels(listing)
     yield from _split(listing)
     yield from _batches(listing, bs)
+    if listing.kind == "dls" and photos is not None:  # %train says it of the training that it plans
+        yield from _few_steps(listing)
     if listing.pictures:
         yield from _copies(listing, photos)
     if photos is not None:
@@ -411,6 +415,23 @@ def _batches(listing: Listing, bs: int | None) -> Iterator[Finding]:
             "drops it and trains on nothing, without a word.",
             f"Take a smaller batch: bs={max(1, 2 ** int(math.log2(max(1, n // 4))))}.",
         )
+
+
+def _few_steps(listing: Listing) -> Iterator[Finding]:
+    """Say when the lesson's three epochs are too few steps to learn from."""
+    n, steps, bs = len(listing.where("train")), listing.steps, listing.bs
+    if not steps or not bs or bs <= FEW_STEPS_BS or steps >= FEW_STEPS:
+        return
+    smaller = next((b for b in (32, 16, 8) if b < bs and n // b >= FEW_STEPS), 8)
+    hardly = 3 * steps < 8
+    yield Finding(
+        "few-steps",
+        "warning" if hardly else "note",
+        f"Batches of {bs} make {_number(steps, 'step', 'steps')} an epoch: in three epochs "
+        + ("next to nothing is learned." if hardly else "pretrained weights adapt, random ones stay at chance."),
+        f"Take smaller batches: bs={smaller}"
+        + ("." if hardly else ", for a training from scratch (%train --no-pretrained does so by itself)."),
+    )
 
 
 # Files

@@ -1,4 +1,4 @@
-"""Architectures by name: fastai's own, any of timm's, then torchvision's; and where their pretrained weights are."""
+"""Architectures by name: ours, fastai's, timm's, then torchvision's; and where their pretrained weights are."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from urllib.parse import urlparse
 from ..errors import FastmagicError, did_you_mean
 from ..render import Shown, html_table, text_table
 
+# The backbone in the box, and what a training takes where it is free to choose.
+OURS, DEFAULT = "tiny", "resnet18"
+
 
 @dataclass(frozen=True)
 class Architecture:
     """An architecture `vision_learner` takes.
 
     Attributes:
-        name: as typed and printed (`resnet18`, `convnext_tiny.fb_in22k`).
-        library: 'fastai', 'timm', 'torchvision' or 'yours'.
+        name: as typed and printed (`resnet18`, `convnext_tiny.fb_in22k`, `tiny`).
+        library: 'fastmagic', 'fastai', 'timm', 'torchvision' or 'yours'.
         value: what `vision_learner` gets: a function, or timm's name.
         pretrained: whether its library has weights for it.
     """
@@ -35,7 +38,9 @@ class Architecture:
     @property
     def source(self) -> str:
         """How a program writes it, after `from fastai.vision.all import *`."""
-        return {"timm": repr(self.name), "torchvision": f"torchvision.models.{self.name}"}.get(self.library, self.name)
+        if self.library == "timm":
+            return repr(self.name)
+        return {"fastmagic": "fastmagic.", "torchvision": "torchvision.models."}.get(self.library, "") + self.name
 
 
 def find(arch: str | Callable[..., Any]) -> Architecture:
@@ -46,6 +51,10 @@ def find(arch: str | Callable[..., Any]) -> Architecture:
     Raises:
         FastmagicError: no library has it; names the closest ones.
     """
+    if arch == OURS or _is_ours(arch):
+        from .tiny import tiny
+
+        return Architecture(OURS, "fastmagic", tiny, True)
     if not isinstance(arch, str):
         name = getattr(arch, "__name__", type(arch).__name__)
         library = "fastai" if _fastai_names().get(name) is arch else "yours"
@@ -126,7 +135,12 @@ def _fastai_names() -> dict[str, Callable[..., Any]]:
     """Return the architectures that fastai knows how to cut and split."""
     from fastai.vision.learner import model_meta
 
-    return {function.__name__: function for function in model_meta}
+    # Ours is in that table too, once it is imported.
+    return {arch.__name__: arch for arch in model_meta if not _is_ours(arch)}
+
+
+def _is_ours(arch: Any) -> bool:
+    return getattr(arch, "__module__", "") == f"{__package__}.tiny"
 
 
 def _has_weights(name: str) -> bool:
@@ -143,11 +157,11 @@ def _torchvision_names() -> list[str]:
 
 @functools.cache
 def known_names() -> list[str]:
-    """Return every name `find` takes, fastai's first."""
+    """Return every name `find` takes: ours, then fastai's first."""
     import timm
 
     with_tags = timm.list_models() + timm.list_pretrained()
-    return list(dict.fromkeys([*_fastai_names(), *with_tags, *_torchvision_names()]))
+    return list(dict.fromkeys([OURS, *_fastai_names(), *with_tags, *_torchvision_names()]))
 
 
 def _timm_name(arch: str) -> str | None:
@@ -190,6 +204,10 @@ def fixed_size(arch: Architecture) -> int | None:
 
 def cached_file(arch: Architecture) -> Path | None:
     """Return the file of pretrained weights in the library's own cache, or `None` where it would be downloaded."""
+    if arch.library == "fastmagic":
+        from .tiny import FILE
+
+        return FILE
     if arch.library == "timm":
         return _timm_cached(arch.name)
     if arch.library in ("fastai", "torchvision") and arch.pretrained:
@@ -204,7 +222,7 @@ def cached_file(arch: Architecture) -> Path | None:
 
 
 def cached_names() -> list[str]:
-    """Return fastai's and timm's architectures whose weights are on this machine."""
+    """Return the architectures of fastai and timm whose weights are on this machine, and last our own."""
     names = [name for name in _fastai_names() if cached_file(find(name))]
     hub = _hub_folder()
     if hub.is_dir():
@@ -213,7 +231,26 @@ def cached_names() -> list[str]:
             for p in sorted(hub.glob("models--timm--*"))
             if any(p.glob("snapshots/*/*"))
         ]
-    return names
+    return [*names, OURS]
+
+
+def default(offline: bool = False, timeout: float = 2.0) -> tuple[Architecture, str]:
+    """Return the architecture to fine-tune where none is named, and why, if it is not resnet18.
+
+    Args:
+        offline: do not try the internet.
+        timeout: seconds to wait for the host that has the weights.
+    """
+    usual = find(DEFAULT)
+    if cached_file(usual) or (not offline and reachable(_torchvision_url(usual) or "", timeout)):
+        return usual, ""
+    why = f"The weights of {DEFAULT} are not on this machine, and " + (
+        "FastMagic.offline is on" if offline else "there is no internet"
+    )
+    for name in ("resnet34", "resnet50"):
+        if cached_file(find(name)):
+            return find(name), f"{why}: training {name}, whose weights are here."
+    return find(OURS), f"{why}: training {OURS}, the backbone that comes with fastmagic."
 
 
 def require_weights(arch: Architecture, offline: bool = False, timeout: float = 2.0) -> None:
@@ -242,16 +279,12 @@ def require_weights(arch: Architecture, offline: bool = False, timeout: float = 
     if not offline and url and reachable(url, timeout):
         return
     have = [name for name in cached_names() if name != arch.name]
-    at_hand = (
-        f"On this machine there are weights for {', '.join(have[:4])}."
-        if have
-        else "No weights are cached on this machine."
-    )
+    at_hand = f"On this machine there are weights for {', '.join([*have[:-1][:4], OURS])}."
     host = urlparse(url or "").hostname or "its host"
     why = "FastMagic.offline is on" if offline else f"{host} does not answer (on Kaggle: Settings > Internet)"
     raise FastmagicError(
         f"The pretrained weights of {arch.name} are not on this machine, and {why}.\n{at_hand}",
-        "Train from scratch with --no-pretrained, or give a file with --weights FILE.",
+        f"Train the backbone that comes with fastmagic: %train dls {OURS}. Or give a file with --weights FILE.",
     )
 
 

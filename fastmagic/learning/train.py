@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
+import importlib
 import math
 import traceback
 import warnings
@@ -20,21 +21,42 @@ from typing import Any
 from .. import program
 from ..data.items import vocab
 from ..errors import FastmagicError, did_you_mean
-from .architectures import Architecture, find, fixed_size, require_weights
+from .architectures import DEFAULT, Architecture, default, find, fixed_size, require_weights
 from .stop import Stop
 from .weights import weights_lines
 
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How a network learns best; `None` leaves a thing as the data or fastai have it.
+
+    Attributes:
+        bs: largest batch.
+        size: largest side in px; pictures are augmented too.
+        lr: peak learning rate.
+    """
+
+    bs: int | None = None
+    size: int | None = None
+    lr: float | None = None
+
+
+FINE_TUNE = _Recipe()
 # Training from scratch: measured on photos of birds and forests, where fine-tuning's large batches stay at chance.
-# Small sets get more epochs, until there are some 240 steps: with 140, one seed of three made twice the mistakes.
-SCRATCH_BS, SCRATCH_SIZE, SCRATCH_LR, SCRATCH_EPOCHS, SCRATCH_STEPS = 16, 96, 1e-2, 4, 240
+SCRATCH = _Recipe(bs=16, size=96, lr=1e-2)
+# The backbone in the box: TODO
+TINY = _Recipe(bs=32, size=128, lr=5e-3)
 FINE_TUNE_EPOCHS = 3
+# Small sets get more epochs from scratch, until there are some 240 steps: with 140, one seed of three made twice the
+# mistakes.
+SCRATCH_EPOCHS, SCRATCH_STEPS = 4, 240
 # Below these, a training has hardly begun; said before it starts.
 FEW_STEPS_SCRATCH, FEW_STEPS_FINE_TUNE = 100, 8
 
 
 def train(
     dls: Any,
-    arch: str | Callable[..., Any] = "resnet18",
+    arch: str | Callable[..., Any] | None = None,
     *,
     epochs: int | None = None,
     lr: float | str | None = None,
@@ -59,7 +81,8 @@ def train(
 
     Args:
         dls: fastai `DataLoaders` of pictures with a category, several categories or numbers as target.
-        arch: a name from fastai, timm or torchvision, or a function that makes a model.
+        arch: a name from fastai, timm or torchvision, `tiny` (the backbone that comes with fastmagic), or a function
+            that makes a model. By default resnet18; where its weights cannot be had, `tiny`.
         epochs: passes over the training set; 3 when fine-tuning, at least 4 from scratch.
         lr: peak learning rate; 'auto' takes the valley `lr_find` suggests; by default 2e-3, or 1e-2 from scratch.
         bs: batch size for this training, other than that of `dls`.
@@ -119,8 +142,8 @@ class Training:
         text = program.rename(program.rename("\n".join(lines), "learn", learn_name), "dls", dls_name)
         before = program.definitions(self.typed, {**self.user, **self.namespace}, _vocabulary())
         before = [line for line in before if line not in head.splitlines()]
-        if self.arch.library == "torchvision":
-            before.insert(0, "import torchvision")
+        if self.arch.library in ("fastmagic", "torchvision"):
+            before.insert(0, f"import {self.arch.library}")
         return "\n".join([head, "", *before, text])
 
     def run(self, watch: Sequence[Any] = (), say: Callable[[str], None] = print, quiet: bool = False) -> Any:
@@ -242,23 +265,26 @@ def plan(
     Args:
         namespace: the user's variables, for names in `metrics` and `cbs`.
     """
-    found = find(arch if arch is not None else "resnet18")
     item = first_item(dls)
     target = _target_kind(dls, item)
     notes = [_checked(dls)] if checks else []
+    if arch is None and pretrained and weights is None:
+        found, why = default(offline)
+        notes += [why] if why else []
+    else:
+        found = find(arch if arch is not None else DEFAULT)
     user = namespace or {}
     names: dict[str, Any] = {}
     if found.library == "yours":
         names[found.name] = found.value
-    if found.library == "torchvision":
-        import torchvision
-
-        names["torchvision"] = torchvision
+    if found.library in ("fastmagic", "torchvision"):
+        names[found.library] = importlib.import_module(found.library)
     scratch = not pretrained and weights is None
     size, channels = picture_size(dls, item), int(item[0].shape[0])
-    shrink = scratch and size > SCRATCH_SIZE and not fixed_size(found)
+    recipe = SCRATCH if scratch else TINY if found.library == "fastmagic" else FINE_TUNE
+    shrink = recipe.size is not None and size > recipe.size and not fixed_size(found)
     normalize = channels == 3 and (not pretrained or weights is not None)
-    data, batch = _data_lines(dls, bs, scratch, shrink, normalize)
+    data, batch = _data_lines(dls, bs, recipe, shrink, normalize)
     steps = _steps(dls, batch)
     if steps == 0:
         n = len(dls.train.dataset)
@@ -303,20 +329,20 @@ def plan(
     if early_stop:
         callbacks.append(f"EarlyStoppingCallback(patience={early_stop})")
     fit = []
-    rate = "lr" if lr == "auto" else repr(lr) if lr is not None else ""
+    rate = "lr" if lr == "auto" else repr(lr) if lr is not None else f"{recipe.lr:g}" if recipe.lr else ""
     if isinstance(lr, str) and lr != "auto":
         raise FastmagicError(f"lr={lr!r} is no learning rate.", "Give a number such as 2e-3, or 'auto'.")
     if lr == "auto":
         fit.append("lr = learn.lr_find(show_plot=False).valley")
     extra = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
     if scratch:
-        fit.append(f"learn.fit_one_cycle({epochs}, {rate or f'{SCRATCH_LR:g}'}{extra})")
+        fit.append(f"learn.fit_one_cycle({epochs}, {rate}{extra})")
     else:
         frozen = f", freeze_epochs={freeze_epochs}" if freeze_epochs != 1 else ""
         fit.append(f"learn.fine_tune({epochs}{f', {rate}' if rate else ''}{frozen}{extra})")
     total = steps * (epochs + (0 if scratch else freeze_epochs))
     if scratch:
-        notes.append(_scratch_note(epochs, batch, data, SCRATCH_SIZE if shrink else size))
+        notes.append(_scratch_note(epochs, batch, data, min(size, SCRATCH.size or size)))
     notes += _step_notes(total, steps, scratch, batch, len(dls.train.dataset))
     downloads = pretrained and weights is None
     for text in typed:
@@ -330,9 +356,9 @@ def plan(
 _DEFAULT_METRICS = {"category": "error_rate", "categories": "accuracy_multi", "numbers": "mae"}
 
 
-def _data_lines(dls: Any, bs: int | None, scratch: bool, shrink: bool, normalize: bool) -> tuple[list[str], int]:
+def _data_lines(dls: Any, bs: int | None, recipe: _Recipe, shrink: bool, normalize: bool) -> tuple[list[str], int]:
     """Return the lines that make the view of the data that a training needs, and its batch size."""
-    batch = bs or (min(dls.train.bs, SCRATCH_BS) if scratch and _plain_loaders(dls) else dls.train.bs)
+    batch = bs or (min(dls.train.bs, recipe.bs) if recipe.bs and _plain_loaders(dls) else dls.train.bs)
     lines = []
     if batch != dls.train.bs:
         if not _plain_loaders(dls):
@@ -345,8 +371,8 @@ def _data_lines(dls: Any, bs: int | None, scratch: bool, shrink: bool, normalize
         )
         lines.append(f"dls = DataLoaders(dls[0].new(bs={batch}){others}, path=dls.path, device=dls.device)")
     added = []
-    if scratch and not _augmented(dls):
-        added.append(f"*aug_transforms(size={SCRATCH_SIZE})" if shrink else "*aug_transforms()")
+    if recipe.size and not _augmented(dls):
+        added.append(f"*aug_transforms(size={recipe.size})" if shrink else "*aug_transforms()")
     if normalize and not any(type(t).__name__ == "Normalize" for t in dls.train.after_batch.fs):
         added.append("Normalize.from_stats(*imagenet_stats)")
     if added:
@@ -560,7 +586,7 @@ def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[
 def _scratch_note(epochs: int, bs: int, data: list[str], size: int) -> str:
     what = [f"{epochs} epoch{'s' if epochs > 1 else ''} over all layers", f"batches of {bs}"]
     if any("aug_transforms" in line for line in data):
-        what.append(f"augmented to {min(size, SCRATCH_SIZE)} px")
+        what.append(f"augmented to {size} px")
     return f"No pretrained weights: {', '.join(what)} (--code shows it)."
 
 

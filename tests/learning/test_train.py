@@ -18,36 +18,6 @@ from fastmagic.learning import train as training
 
 
 @pytest.fixture
-def dls(shapes):
-    from fastai.vision.all import Resize
-
-    return fastmagic.datablock(shapes, item_tfms=Resize(32), bs=32, num_workers=0)
-
-
-@pytest.fixture
-def no_internet(monkeypatch):
-    """Proxies that do not answer stand for a machine without internet."""
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def resnet_in_cache(tmp_path, monkeypatch):
-    """torch's own cache with a file of resnet18 weights in it, made here: random, but loaded as the real one is."""
-    import torch
-    import torchvision
-
-    torch.manual_seed(1)
-    file = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
-    file.parent.mkdir(parents=True)
-    torch.save(torchvision.models.resnet18().state_dict(), file)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return file
-
-
-@pytest.fixture
 def timm_in_cache(tmp_path, monkeypatch):
     """The hub's cache with weights of timm's resnet10t in it, laid out as huggingface_hub lays them out."""
     import timm

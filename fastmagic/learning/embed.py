@@ -1,0 +1,328 @@
+"""Pictures as points: the features of the backbone in the box, so that what looks alike lies close together.
+
+The common ground of near copies, odd ones out and "more like this". Each picture is computed once: vectors are kept on
+disk by the content of the file, so that a moved, renamed or copied file costs a look-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import glob
+import hashlib
+import io
+import os
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..data.digits import cache_folder
+from ..errors import FastmagicError
+
+SIZE, BATCH = 96, 64  # px a side that pictures are squeezed to, and pictures a forward pass
+FEATURES = 288
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Pictures and their vectors.
+
+    Attributes:
+        items: what was embedded, in the order given.
+        vectors: float32, items × 288, each of length 1: the product of two is their cosine similarity.
+        failed: what could not be opened, with the reason.
+    """
+
+    items: list[Any]
+    vectors: Any
+    failed: list[tuple[Any, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} could not be opened (.failed)" if self.failed else ""
+        return f"Embeddings of {len(self):,} pictures{failed}: .vectors is {len(self):,} × {self.vectors.shape[1]}"
+
+    def similar(self, item: Any, n: int = 9) -> list[tuple[Any, float]]:
+        """Return the `n` items most like another (one of these, or any picture), with their similarity, 1 at most.
+
+        Example:
+            >>> embed("photos").similar("photos/bird/001.jpg", n=3)  # doctest: +SKIP
+        """
+        place = Path(item).expanduser() if isinstance(item, str) else item
+        own = next((i for i, one in enumerate(self.items) if one is place or _same_file(one, place)), None)
+        query = self.vectors[own] if own is not None else embed([place], progress=None).vectors[0]
+        likeness = self.vectors @ query
+        order = [int(i) for i in likeness.argsort()[::-1] if i != own][:n]
+        return [(self.items[i], float(likeness[i])) for i in order]
+
+    def near_duplicates(self, similarity: float = 0.97) -> list[tuple[Any, Any, float]]:
+        """Return the pairs at least this similar, the most similar first: copies saved again, cropped, mirrored.
+
+        What a perceptual hash finds is mostly here too, and so are mirrored and cropped copies, which it misses. Two
+        photos of one scene can be as similar: look before setting anything aside.
+        """
+        import numpy as np
+
+        pairs = []
+        for start in range(0, len(self), 1024):
+            likeness = self.vectors[start : start + 1024] @ self.vectors[start:].T
+            for row, column in np.argwhere(likeness >= similarity):
+                if row < column:
+                    a, b = self.items[start + row], self.items[start + column]
+                    pairs.append((a, b, float(likeness[row, column])))
+        return sorted(pairs, key=lambda pair: -pair[2])
+
+
+def _same_file(a: Any, b: Any) -> bool:
+    return isinstance(a, Path) and isinstance(b, Path) and a.absolute() == b.absolute()
+
+
+def embed(items: Any, progress: Callable[[int, int], object] | bool | None = True) -> Embeddings:
+    """Return the vectors of pictures, computed by the backbone in the box and kept in the user's cache folder.
+
+    The mean of a picture's features and of its mirror image's, pooled over the last layer, so that mirrored copies
+    fall together; the picture is squeezed to 96 × 96 px.
+
+    Args:
+        items: a folder (with the folders in it), a CSV file, a DataFrame, `DataLoaders`, a glob pattern, one file, or
+            a list of files, PIL images, arrays (H×W, H×W×3) or bytes.
+        progress: a bar when it takes longer than a second; a function called with (done, all); `None` for neither.
+
+    Raises:
+        FastmagicError: there is nothing of that name, or no pictures in it.
+
+    Example:
+        >>> import fastmagic
+        >>> found = fastmagic.embed(fastmagic.digits(), progress=None)
+        >>> found.vectors.shape
+        (1797, 288)
+    """
+    import numpy as np
+
+    listed = _listed(items)
+    vectors: dict[str, Any] = {}
+    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool, _store() as store:
+        keys = list(pool.map(_key, listed))
+        vectors |= store.read(keys)
+        # One item a content: exact copies are computed once.
+        missing = {key: item for key, item in zip(keys, listed, strict=True) if key and key not in vectors}
+        with _reporting(progress, len(missing)) as report:
+            for batch in _batches(pool, missing, report):
+                store.write(batch)
+                vectors |= batch
+    kept = [i for i, key in enumerate(keys) if key in vectors]
+    failed = [(item, _why(item)) for item, key in zip(listed, keys, strict=True) if key not in vectors]
+    if failed and not kept:
+        raise FastmagicError(f"None of {len(failed)} pictures can be opened: {failed[0][1]}", "%check tells which.")
+    stacked = np.stack([vectors[keys[i]] for i in kept]) if kept else np.empty((0, FEATURES))
+    return Embeddings([listed[i] for i in kept], stacked.astype("f4"), failed)
+
+
+def _listed(items: Any) -> list[Any]:
+    """Return the single items that `items` stands for."""
+    from ..data.listing import read_source
+    from ..data.pictures import no_pictures
+
+    if isinstance(items, (str, os.PathLike)):
+        path = Path(items).expanduser()
+        if path.is_file() and path.suffix.lower() not in (".csv", ".tsv"):
+            return [path]
+        if not path.exists() and glob.has_magic(str(path)):
+            found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+            if not found:
+                raise FastmagicError(f"No file matches '{path}'.", "Patterns are relative to the current folder.")
+            return list(found)
+        listed = list(read_source(path).paths)
+        if not listed:
+            raise no_pictures(path)
+        return listed
+    if hasattr(items, "loaders") or hasattr(items, "iloc"):
+        return [path for path in read_source(items).paths if path is not None]
+    if isinstance(items, (Sequence, Iterator)) and not isinstance(items, (bytes, bytearray)):
+        return [Path(item).expanduser() if isinstance(item, str) else item for item in items]
+    if type(items).__name__ == "L":
+        return list(items)
+    return [items]
+
+
+def _content(item: Any) -> bytes:
+    if isinstance(item, os.PathLike):
+        return Path(item).read_bytes()
+    if isinstance(item, bytes):
+        return item
+    image = _image(item)
+    return f"{image.mode}{image.size}".encode() + image.tobytes()
+
+
+def _key(item: Any) -> str:
+    """Return what an item is stored by: its content and the network that looks at it; "" where it cannot be read."""
+    try:
+        return hashlib.sha256(_content(item)).hexdigest() + _network_id()
+    except (OSError, FastmagicError):
+        return ""
+
+
+def _image(item: Any) -> Any:
+    """Return an item as a PIL image in RGB, a large JPEG decoded at a fraction of its size."""
+    from PIL import Image
+
+    from ..data.pictures import picture_of_array
+
+    if isinstance(item, (os.PathLike, bytes)):
+        with warnings.catch_warnings(), Image.open(io.BytesIO(_content(item))) as opened:
+            warnings.simplefilter("ignore")  # Pillow's of odd palettes
+            opened.draft("RGB", (2 * SIZE, 2 * SIZE))
+            return opened.convert("RGB")
+    if isinstance(item, Image.Image):
+        return item.convert("RGB")
+    return picture_of_array(item).convert("RGB")
+
+
+def _pixels(item: Any) -> Any:
+    """Return an item's pixels, SIZE × SIZE × 3 bytes, or `None` where it cannot be opened."""
+    import numpy as np
+    from PIL import Image
+
+    try:
+        return np.asarray(_image(item).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    except Exception:  # Pillow's plugins raise whatever their parser raised
+        return None
+
+
+def _why(item: Any) -> str:
+    from PIL import UnidentifiedImageError
+
+    from ..data.pictures import what_is
+
+    try:
+        _image(item)
+    except UnidentifiedImageError:
+        return f"it is {what_is(_content(item)[:256])}."
+    except FileNotFoundError:
+        return "there is no such file."
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return "it cannot be opened."  # it could, this time: its file changed meanwhile
+
+
+def _batches(
+    pool: ThreadPoolExecutor, items: dict[str, Any], report: Callable[[int], object]
+) -> Iterator[dict[str, Any]]:
+    """Yield the vectors of items by key, a batch at a time; what cannot be opened is missing."""
+    import numpy as np
+    import torch
+
+    from .tiny import STATS
+
+    if not items:
+        return
+    model, device = _network()
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in STATS)
+    keys = list(items)
+    done = 0
+    for start in range(0, len(keys), BATCH):
+        chosen = keys[start : start + BATCH]
+        opened = [(key, pixels) for key, pixels in zip(chosen, pool.map(_pixels, map(items.get, chosen)), strict=True)]
+        whole = [(key, pixels) for key, pixels in opened if pixels is not None]
+        done += len(chosen)
+        if whole:
+            x = torch.from_numpy(np.stack([pixels for _, pixels in whole])).to(device).permute(0, 3, 1, 2) / 255
+            x = (x - mean) / std
+            with torch.inference_mode():
+                vectors = model(x) + model(x.flip(3))
+            vectors = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy().astype("f2")
+            yield {key: vector for (key, _), vector in zip(whole, vectors, strict=True)}
+        report(done)
+
+
+@functools.cache
+def _network() -> tuple[Any, Any]:
+    import torch
+
+    from .tiny import tiny
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return tiny(num_classes=0).eval().to(device, memory_format=torch.channels_last), device
+
+
+@functools.cache
+def _network_id() -> str:
+    """Return eight letters that change with the weights and the size of the pictures."""
+    from .tiny import FILE
+
+    return hashlib.sha256(FILE.read_bytes() + bytes([SIZE])).hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def _reporting(progress: Any, total: int) -> Iterator[Callable[[int], object]]:
+    """Give the function that is told how many of `total` are done."""
+    if callable(progress):
+        yield lambda done: progress(done, total)
+    elif not progress or not total:
+        yield lambda done: None
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tqdm's, of a notebook without ipywidgets
+            from tqdm.auto import tqdm
+
+            bar = tqdm(total=total, desc="Looking at pictures", unit="picture", delay=1, leave=False)
+        with bar:
+            yield lambda done: bar.update(done - bar.n)
+
+
+# ---------------------------------------------------------------- what is kept on disk
+
+
+class _Store:
+    """Vectors by key in one SQLite file, which several notebooks may use at once."""
+
+    def __init__(self, connection: sqlite3.Connection | None):
+        self.connection = connection
+        if connection is not None:
+            with connection:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID"
+                )
+
+    def read(self, keys: Sequence[str]) -> dict[str, Any]:
+        import numpy as np
+
+        found: dict[str, Any] = {}
+        unique = sorted({key for key in keys if key})
+        for start in range(0, len(unique) if self.connection is not None else 0, 500):
+            some = unique[start : start + 500]
+            rows = self.connection.execute(  # type: ignore[union-attr]
+                f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})", some
+            )
+            found |= {key: np.frombuffer(blob, "f2") for key, blob in rows}
+        return found
+
+    def write(self, vectors: dict[str, Any]) -> None:
+        if self.connection is None:
+            return
+        # A full or read-only disk costs the cache, not the vectors.
+        with contextlib.suppress(sqlite3.Error), self.connection:
+            rows = [(key, vector.tobytes()) for key, vector in vectors.items()]
+            self.connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[_Store]:
+    file = cache_folder() / "embeddings.sqlite"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(file, timeout=30)
+        store = _Store(connection)
+    except (OSError, sqlite3.Error):
+        yield _Store(None)
+        return
+    try:
+        yield store
+    finally:
+        connection.close()
