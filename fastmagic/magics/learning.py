@@ -24,7 +24,7 @@ from .core import (
 
 
 class _Architecture(Expression):
-    """An architecture: a name of fastai's, timm's or torchvision's, or a variable that makes a model."""
+    """An architecture: `tiny`, a name of fastai's, timm's or torchvision's, or a variable that makes a model."""
 
     metavar = "ARCH"
 
@@ -114,7 +114,8 @@ def _metric_names() -> list[str]:
     Option("dls", "the DataLoaders; default: the newest", Variable("DataLoaders")),
     Option(
         "arch",
-        "an architecture of fastai, timm or torchvision, or a variable; default: resnet18",
+        "an architecture of fastai, timm or torchvision, tiny, or a variable; default: resnet18 (tiny, which comes "
+        "with fastmagic, where its weights cannot be had)",
         _Architecture(),
     ),
     Option("--epochs", "passes over the data (default: 3; from scratch at least 4)", Number(int, minimum=1)),
@@ -138,7 +139,8 @@ def _metric_names() -> list[str]:
         %train                                    # the newest DataLoaders, resnet18
         %train dls resnet18 --epochs 3 --into learn
         %train dls convnext_tiny.in22k --lr auto --metrics accuracy,F1Score(average='macro')
-        %train dls resnet18 --no-pretrained       # no internet, no cached weights
+        %train dls tiny                           # needs no internet: it comes with fastmagic
+        %train dls resnet18 --no-pretrained       # from random weights
         %train dls resnet34 --save best --early-stop 3
         %train dls --code                         # the plain fastai program
     """,
