@@ -61,7 +61,7 @@ class Embeddings:
         order = [int(i) for i in likeness.argsort()[::-1] if i != own][:n]
         return [(self.items[i], float(likeness[i])) for i in order]
 
-    def near_duplicates(self, similarity: float = 0.97) -> list[tuple[Any, Any, float]]:
+    def near_duplicates(self, similarity: float = 0.98) -> list[tuple[Any, Any, float]]:
         """Return the pairs at least this similar, the most similar first: copies saved again, cropped, mirrored.
 
         What a perceptual hash finds is mostly here too, and so are mirrored and cropped copies, which it misses. Two
