@@ -284,7 +284,7 @@ def require_weights(arch: Architecture, offline: bool = False, timeout: float = 
     why = "FastMagic.offline is on" if offline else f"{host} does not answer (on Kaggle: Settings > Internet)"
     raise FastmagicError(
         f"The pretrained weights of {arch.name} are not on this machine, and {why}.\n{at_hand}",
-        f"Train the backbone that comes with fastmagic: %train dls {OURS}. Or give a file with --weights FILE.",
+        f"Train the backbone that comes with fastmagic: %train dls {OURS}. Or --weights FILE, or --no-pretrained.",
     )
 
 
