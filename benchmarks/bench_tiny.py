@@ -6,8 +6,6 @@ come from ../shared/data; `photos` needs Tiny ImageNet (`TINY_IMAGENET=folder`).
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import random
 import statistics
@@ -254,5 +252,4 @@ if __name__ == "__main__":
         raise SystemExit(f"No part {wrong[0]!r}; there are {', '.join(PARTS)}.")
     warnings.filterwarnings("ignore")
     for name in sys.argv[1:] or PARTS:
-        with contextlib.redirect_stderr(io.StringIO()) if name == "copies" else contextlib.nullcontext():
-            PARTS[name]()
+        PARTS[name]()

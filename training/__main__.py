@@ -72,8 +72,9 @@ class Run:
         self.valid = valid
         model = tiny.tiny(pretrained=False, num_classes=len(data.vocab))
         if start is not None:
-            loaded = {k: v for k, v in load_file(start).items() if v.shape == model.state_dict()[k].shape}
-            model.load_state_dict(loaded, strict=False)
+            # A classifier of other classes stays random.
+            fitting = {k: v for k, v in load_file(start).items() if v.shape == model.state_dict()[k].shape}
+            model.load_state_dict(fitting, strict=False)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
@@ -244,6 +245,9 @@ def main() -> int:
         parts = [photos.load(folder, part, settings.side, work) for part in ("train", "val")]
     except OSError as error:
         print(f"{error}\n→ Give the folder that holds train and val.", file=sys.stderr)
+        return 2
+    if start is not None and not start.is_file():
+        print(f"There is no file {start} to start from.", file=sys.stderr)
         return 2
     run = Run(settings, *parts, work, start)
     if not ship:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,17 +46,19 @@ def load(folder: Path, part: str, side: int, cache: Path) -> Photos:
     if not files:
         raise FileNotFoundError(f"No photographs in {folder / part}: one folder a class is expected there.")
     classes = np.array([index[name] for _, name in files], dtype=np.int64)
-    stored = cache / f"{part}_{side}.npy"
+    # Named by what is in it, so that another folder of as many files is not taken for this one.
+    names = "\n".join(str(file.absolute()) for file, _ in files)
+    stored = cache / f"{part}_{side}_{hashlib.sha256(names.encode()).hexdigest()[:8]}.npy"
     if stored.exists():
-        pictures = np.load(stored)
-        if len(pictures) == len(files):
-            return Photos(pictures, classes, vocab)
+        return Photos(np.load(stored), classes, vocab)
     pictures = np.empty((len(files), side, side, 3), dtype=np.uint8)
     with ThreadPoolExecutor() as pool:
         for i, picture in enumerate(pool.map(lambda f: _decode(f[0], side), files)):
             pictures[i] = picture
     cache.mkdir(parents=True, exist_ok=True)
-    np.save(stored, pictures)
+    whole = stored.with_suffix(".part.npy")  # renamed when it is whole: an interrupted run leaves no half cache
+    np.save(whole, pictures)
+    whole.replace(stored)
     return Photos(pictures, classes, vocab)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,39 @@ def picture_files(folder: Path) -> list[Path]:
     from fastai.data.transforms import get_image_files
 
     return sorted(get_image_files(folder))
+
+
+def files_of(text: str | Path, missing_ok: bool = False) -> list[Path] | None:
+    """Return the files of a folder or a glob pattern, or `None` for the name of one file."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        files = picture_files(path)
+        if not files and not missing_ok:
+            raise no_pictures(path)
+        return files
+    if path.is_file():
+        return None
+    if glob.has_magic(str(path)):
+        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        if not found and not missing_ok:
+            raise _nothing_matches(path)
+        return found
+    return None
+
+
+def _nothing_matches(pattern: Path) -> FastmagicError:
+    fixed = Path(*(part for part in _until_magic(pattern.parts)))
+    folder = fixed if str(fixed) != "." else Path.cwd()
+    if not folder.is_dir():
+        return no_such_file(folder.absolute())
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    suffixes = Counter(Path(name).suffix for name in names if Path(name).suffix)
+    holds = ", ".join(f"{n} {suffix}" for suffix, n in suffixes.most_common(4)) or few(names) or "nothing"
+    return FastmagicError(f"No file matches '{pattern}'.", f"'{folder}' holds {holds}.")
+
+
+def _until_magic(parts: Sequence[str]) -> Sequence[str]:
+    return parts[: next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))]
 
 
 def no_such_file(path: Path) -> FastmagicError:

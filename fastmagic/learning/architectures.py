@@ -244,9 +244,8 @@ def default(offline: bool = False, timeout: float = 2.0) -> tuple[Architecture, 
     usual = find(DEFAULT)
     if cached_file(usual) or (not offline and reachable(_torchvision_url(usual) or "", timeout)):
         return usual, ""
-    why = f"The weights of {DEFAULT} are not on this machine, and " + (
-        "FastMagic.offline is on" if offline else "there is no internet"
-    )
+    silent = "FastMagic.offline is on" if offline else "their host does not answer (on Kaggle: Settings > Internet)"
+    why = f"The weights of {DEFAULT} are not on this machine, and {silent}"
     for name in ("resnet34", "resnet50"):
         if cached_file(find(name)):
             return find(name), f"{why}: training {name}, whose weights are here."

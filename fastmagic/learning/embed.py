@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import glob
 import hashlib
 import io
 import os
@@ -66,6 +65,9 @@ class Embeddings:
 
         What a perceptual hash finds is mostly here too, and so are mirrored and cropped copies, which it misses. Two
         photos of one scene can be as similar: look before setting anything aside.
+
+        Args:
+            similarity: the least cosine similarity of a pair.
         """
         import numpy as np
 
@@ -107,7 +109,9 @@ def embed(items: Any, progress: Callable[[int, int], object] | bool | None = Tru
 
     listed = _listed(items)
     vectors: dict[str, Any] = {}
-    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool, _store() as store:
+    workers = min(8, 2 * (os.cpu_count() or 1))
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool, _store() as store:
+        warnings.simplefilter("ignore")  # Pillow's of odd palettes, tqdm's of a notebook without ipywidgets
         keys = list(pool.map(_key, listed))
         vectors |= store.read(keys)
         # One item a content: exact copies are computed once.
@@ -127,21 +131,16 @@ def embed(items: Any, progress: Callable[[int, int], object] | bool | None = Tru
 def _listed(items: Any) -> list[Any]:
     """Return the single items that `items` stands for."""
     from ..data.listing import read_source
-    from ..data.pictures import no_pictures
+    from ..data.pictures import files_of, no_such_file
 
     if isinstance(items, (str, os.PathLike)):
         path = Path(items).expanduser()
-        if path.is_file() and path.suffix.lower() not in (".csv", ".tsv"):
-            return [path]
-        if not path.exists() and glob.has_magic(str(path)):
-            found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
-            if not found:
-                raise FastmagicError(f"No file matches '{path}'.", "Patterns are relative to the current folder.")
-            return list(found)
-        listed = list(read_source(path).paths)
-        if not listed:
-            raise no_pictures(path)
-        return listed
+        if path.suffix.lower() in (".csv", ".tsv"):
+            return [file for file in read_source(path).paths if file is not None]
+        files = files_of(path)
+        if files is None and not path.is_file():
+            raise no_such_file(path.absolute())
+        return [path] if files is None else list(files)
     if hasattr(items, "loaders") or hasattr(items, "iloc"):
         return [path for path in read_source(items).paths if path is not None]
     if isinstance(items, (Sequence, Iterator)) and not isinstance(items, (bytes, bytearray)):
@@ -175,8 +174,7 @@ def _image(item: Any) -> Any:
     from ..data.pictures import picture_of_array
 
     if isinstance(item, (os.PathLike, bytes)):
-        with warnings.catch_warnings(), Image.open(io.BytesIO(_content(item))) as opened:
-            warnings.simplefilter("ignore")  # Pillow's of odd palettes
+        with Image.open(io.BytesIO(_content(item))) as opened:
             opened.draft("RGB", (2 * SIZE, 2 * SIZE))
             return opened.convert("RGB")
     if isinstance(item, Image.Image):
@@ -196,19 +194,18 @@ def _pixels(item: Any) -> Any:
 
 
 def _why(item: Any) -> str:
-    from PIL import UnidentifiedImageError
+    """Return why an item could not be opened, in the words that `predict` uses."""
+    from fastai.vision.core import PILImage
 
-    from ..data.pictures import what_is
+    from ..data.pictures import open_picture
 
     try:
-        _image(item)
-    except UnidentifiedImageError:
-        return f"it is {what_is(_content(item)[:256])}."
+        open_picture(item, PILImage)
     except FileNotFoundError:
-        return "there is no such file."
+        return f"There is no file '{item}'."
     except Exception as error:
-        return str(error) or type(error).__name__
-    return "it cannot be opened."  # it could, this time: its file changed meanwhile
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "It could not be opened, but now it can: it changed meanwhile."
 
 
 def _batches(
@@ -267,11 +264,9 @@ def _reporting(progress: Any, total: int) -> Iterator[Callable[[int], object]]:
     elif not progress or not total:
         yield lambda done: None
     else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tqdm's, of a notebook without ipywidgets
-            from tqdm.auto import tqdm
+        from tqdm.auto import tqdm
 
-            bar = tqdm(total=total, desc="Looking at pictures", unit="picture", delay=1, leave=False)
+        bar = tqdm(total=total, desc="Looking at pictures", unit="picture", delay=1, leave=False)
         with bar:
             yield lambda done: bar.update(done - bar.n)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ from ..data.download import Policy, fetch, is_url
 from ..data.items import item_source
 from ..data.pictures import (
     ACCEPTED_ARRAYS,
+    files_of,
     no_pictures,
     no_such_file,
     open_picture,
     picture_class,
-    picture_files,
 )
 from ..errors import FastmagicError, did_you_mean, few
 from .forward import (
@@ -148,7 +146,7 @@ def _many(item: Any) -> Any:
     if named and not any(isinstance(key, str) for key in item.index):
         return list(item)
     if isinstance(item, (str, Path)) and not is_url(item):
-        return _files(item)
+        return files_of(item)
     if isinstance(item, (list, tuple, set, Generator)) or type(item).__name__ == "L":
         return [one for part in item for one in (_many(part) if _holds_many(part) else [part])]
     if getattr(item, "ndim", None) == 4:
@@ -158,40 +156,7 @@ def _many(item: Any) -> Any:
 
 def _holds_many(part: Any) -> bool:
     """Tell whether a member of a list stands for several items itself: a folder or a pattern."""
-    return isinstance(part, (str, Path)) and not is_url(part) and bool(_files(part, missing_ok=True))
-
-
-def _files(text: str | Path, missing_ok: bool = False) -> list[Path] | None:
-    """Return the files of a folder or a glob pattern, or `None` for the name of one file."""
-    path = Path(text).expanduser()
-    if path.is_dir():
-        files = picture_files(path)
-        if not files and not missing_ok:
-            raise no_pictures(path)
-        return files
-    if path.is_file():
-        return None
-    if glob.has_magic(str(path)):
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
-        if not found and not missing_ok:
-            raise _nothing_matches(path)
-        return found
-    return None
-
-
-def _nothing_matches(pattern: Path) -> FastmagicError:
-    fixed = Path(*(part for part in _until_magic(pattern.parts)))
-    folder = fixed if str(fixed) != "." else Path.cwd()
-    if not folder.is_dir():
-        return no_such_file(folder.absolute())
-    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    suffixes = Counter(Path(name).suffix for name in names if Path(name).suffix)
-    holds = ", ".join(f"{n} {suffix}" for suffix, n in suffixes.most_common(4)) or few(names) or "nothing"
-    return FastmagicError(f"No file matches '{pattern}'.", f"'{folder}' holds {holds}.")
-
-
-def _until_magic(parts: Sequence[str]) -> Sequence[str]:
-    return parts[: next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))]
+    return isinstance(part, (str, Path)) and not is_url(part) and bool(files_of(part, missing_ok=True))
 
 
 def _predict_one(

@@ -21,20 +21,20 @@ SHAPE: dict[str, Any] = {"layers": (1, 2, 2, 1), "channels": (48, 96, 160, 288),
 FILE = Path(__file__).with_name("tiny.safetensors")
 # Mean and standard deviation of red, green and blue (0 to 1): what pictures are normalised by before they go in.
 STATS = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-# Side in px that it does best at; it takes others.
+# Side in px that `%train` shows it; it takes others.
 SIZE = 96
 
 
 def tiny(pretrained: bool = True, num_classes: int = 200, **kwargs: Any) -> Any:
-    """Return the backbone in the box: 2.4 million parameters, an image of 0.2 billion multiplications at 224 px.
+    """Return the backbone in the box: 2.4 million parameters and its weights.
 
     Args:
         pretrained: with its weights; no internet is needed.
-        num_classes: outputs of the last layer; 200 are the classes of Tiny ImageNet (`vocab`), 0 gives 288 features.
+        num_classes: outputs of the last layer; 200 are the classes of Tiny ImageNet, 0 gives 288 features.
         kwargs: what timm's `create_model` takes: `in_chans=1`, `features_only=True`, `drop_rate=…`.
 
     Returns:
-        A timm `ResNet`. Takes float tensors n × 3 × h × w, normalised by `STATS`; sides of 64 to 224 px.
+        A timm `ResNet`. Takes float tensors n × 3 × h × w, normalised by `STATS`.
 
     Example:
         >>> import torch, fastmagic

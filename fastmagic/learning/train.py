@@ -343,7 +343,7 @@ def plan(
         fit.append(f"learn.fine_tune({epochs}{f', {rate}' if rate else ''}{frozen}{extra})")
     total = steps * (epochs + (0 if scratch else freeze_epochs))
     if scratch:
-        notes.append(_scratch_note(epochs, batch, data, min(size, SCRATCH.size or size)))
+        notes.append(_scratch_note(epochs, batch, data, recipe.size if shrink else size))
     notes += _step_notes(total, steps, scratch, batch, len(dls.train.dataset))
     downloads = pretrained and weights is None
     for text in typed:
@@ -584,7 +584,7 @@ def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[
     return [f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much{start}: try {' or '.join(ways)}."]
 
 
-def _scratch_note(epochs: int, bs: int, data: list[str], size: int) -> str:
+def _scratch_note(epochs: int, bs: int, data: list[str], size: int | None) -> str:
     what = [f"{epochs} epoch{'s' if epochs > 1 else ''} over all layers", f"batches of {bs}"]
     if any("aug_transforms" in line for line in data):
         what.append(f"augmented to {size} px")

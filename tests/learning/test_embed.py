@@ -103,7 +103,7 @@ def test_broken_files_are_listed_and_the_others_come(photos):
     reasons = {item.name: reason for item, reason in found.failed}
     assert set(reasons) == {"page.jpg", "cut.png", "gone.jpg"}
     assert "web page" in reasons["page.jpg"]
-    assert "no such file" in reasons["gone.jpg"]
+    assert "no file" in reasons["gone.jpg"]
     assert "3 could not be opened" in repr(found)
 
 
