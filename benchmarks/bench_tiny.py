@@ -61,7 +61,7 @@ def speed() -> None:
 def birds() -> None:
     """`bird_or_not`, three seeds: `%train dls tiny --epochs 3` beside resnet18 from random weights.
 
-    A random fifth is held out by group: copies of a photo, exact and near, stay on one side.
+    A random fifth is held out by group: copies of a photo stay on one side, be they exact, near, cropped or mirrored.
     """
     import fastmagic
     from fastmagic.learning.train import plan
@@ -205,12 +205,20 @@ class Grouped:
         self.seed, self.share = seed, share
 
     def __call__(self, items: Sequence[Path]) -> tuple[list[int], list[int]]:
-        from fastmagic.data.photos import read_photos, same_photo
+        import fastmagic
+        from fastmagic.data.photos import Groups, read_photos, same_photo
 
         order = sorted(items)  # a folder's own order differs from disk to disk
         read = read_photos(order)
-        group = {file: file for file in order}
+        position = {file: i for i, file in enumerate(order)}
+        join = Groups(len(order))
         for members in same_photo([read[file] for file in order]):
+            for other in members[1:]:
+                join(members[0], other)
+        for a, b, _ in fastmagic.embed(order, progress=None).near_duplicates():
+            join(position[a], position[b])
+        group = {file: file for file in order}
+        for members in join.groups():
             group |= {order[i]: order[members[0]] for i in members}
         firsts = sorted(set(group.values()))
         random.Random(self.seed).shuffle(firsts)
