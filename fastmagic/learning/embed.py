@@ -200,7 +200,7 @@ def _why(item: Any) -> str:
     from ..data.pictures import open_picture
 
     try:
-        open_picture(item, PILImage)
+        open_picture(item, PILImage) if isinstance(item, (os.PathLike, bytes)) else _image(item)
     except FileNotFoundError:
         return f"There is no file '{item}'."
     except Exception as error:
