@@ -56,7 +56,7 @@ def test_the_page_is_whole_and_asks_nobody(page_file, browser, scheme, width):
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert re.search(r"\d+ of 359 wrong", text)
     assert "Warning" not in text
-    assert "vision_learner(dls, resnet18, pretrained=False" in text
+    assert "vision_learner(dls, fastmagic.tiny" in text
     sizes = page.eval_on_selector_all("img", "images => images.map(i => i.naturalWidth)")
     assert len(sizes) >= 3
     assert all(size > 0 for size in sizes)
