@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,11 @@ PICTURE_BEGINS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
 
 @dataclass(frozen=True)
 class Photo:
-    """What was found in one file. `problem` is empty when it decodes, else "missing", "zero-byte", …"""
+    """What was found in one file. `problem` is empty when it decodes, else "missing", "zero-byte", …
+
+    The last three are measured by the scan of a whole data set (scan.py): the mean brightness and the one that 95 % of
+    the pixels do not exceed, both 0…255, and the sharpness.
+    """
 
     path: Path
     problem: str = ""
@@ -51,6 +56,9 @@ class Photo:
     transparent: bool = False
     phash: int = 0
     thumb: Any = None
+    brightness: float = math.nan
+    highlights: float = math.nan
+    sharpness: float = math.nan
 
     @property
     def pixels(self) -> int:
@@ -78,26 +86,36 @@ def read_photos(paths: Sequence[Path], progress: Callable[[int, int], None] | No
 
 def read_photo(path: Path) -> Photo:
     """Read one file, decode it in full and say what it holds; a broken file is an answer, not an error."""
+    return open_photo(path)[0]
+
+
+def open_photo(path: Path, least: int = 128) -> tuple[Photo, Any]:
+    """Read one file as `read_photo` does; return what it holds and the picture itself, `None` for a broken one.
+
+    Args:
+        path: the file.
+        least: px that neither side of a reduced JPEG falls below.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return Photo(path, "missing", "no such file")
+        return Photo(path, "missing", "no such file"), None
     except OSError as error:
-        return Photo(path, "unreadable", error.strerror or str(error))
+        return Photo(path, "unreadable", error.strerror or str(error)), None
     if not data:
-        return Photo(path, "zero-byte", "0 bytes")
+        return Photo(path, "zero-byte", "0 bytes"), None
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         image = Image.open(io.BytesIO(data))
     except Exception as error:  # Pillow's plugins raise whatever their parser raised
         begun = data.startswith(PICTURE_BEGINS) or data[8:12] == b"WEBP"
         if begun and not isinstance(error, Image.DecompressionBombError):
-            return Photo(path, "truncated", "its head is incomplete", sha256)
+            return Photo(path, "truncated", "its head is incomplete", sha256), None
         # Pillow's own "cannot identify image file <_io.BytesIO object …>" says nothing to a person.
         known = isinstance(error, UnidentifiedImageError)
-        return Photo(path, "unreadable", what_is(data[:256]) if known else str(error), sha256)
+        return Photo(path, "unreadable", what_is(data[:256]) if known else str(error), sha256), None
     width, height = image.size
     stored: dict[str, Any] = {
         "format": image.format or "",
@@ -111,19 +129,19 @@ def read_photo(path: Path) -> Photo:
         turned = False
     try:
         # A JPEG decodes up to 8 times smaller, and faster, yet to its last byte: a cut file still fails.
-        image.draft(None, (128, 128))
+        image.draft(None, (least, least))
         image.load()
         transparent = _is_transparent(image)
         shown = image.convert("RGB")  # what fastai feeds the model
     except Exception as error:
-        return Photo(path, "truncated", str(error) or type(error).__name__, sha256, **stored)
+        return Photo(path, "truncated", str(error) or type(error).__name__, sha256, **stored), None
     try:
         # A phone's MPO keeps a second view of the same moment: no animation.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     except Exception as error:
-        return Photo(path, "truncated", f"a later frame is broken: {error}", sha256, **stored)
+        return Photo(path, "truncated", f"a later frame is broken: {error}", sha256, **stored), None
     phash, thumb = _fingerprint(shown)
-    return Photo(
+    photo = Photo(
         path,
         sha256=sha256,
         frames=frames,
@@ -133,6 +151,7 @@ def read_photo(path: Path) -> Photo:
         thumb=thumb,
         **stored,
     )
+    return photo, shown
 
 
 def _is_transparent(image: Any) -> bool:
@@ -174,33 +193,71 @@ def same_photo(photos: Sequence[Photo]) -> list[list[int]]:
 
 def near_pairs(photos: Sequence[Photo]) -> list[tuple[int, int]]:
     """Return the pairs of positions whose pictures are near copies of each other."""
+    pairs = []
+    for first, second, _ in alike(signs(photos), 64 - 2 * MAX_BITS):
+        for a, b in zip(first.tolist(), second.tolist(), strict=True):
+            if is_near(photos[a], photos[b]):
+                pairs.append((a, b))
+    return sorted(pairs)
+
+
+def signs(photos: Sequence[Photo]) -> Any:
+    """Return the hashes as ±1, photos × 64: a product of two is 64 less twice the number of bits in which they differ."""
     import numpy as np
 
-    if len(photos) < 2:
-        return []
     hashes = np.array([photo.phash for photo in photos], dtype=">u8")
-    # As ±1, the product of two hashes is 64 less twice the number of bits in which they differ.
-    signs = np.unpackbits(hashes.view("u1")).reshape(-1, 64).astype("f4") * 2 - 1
-    pairs = []
-    for start in range(0, len(photos), 1024):
-        product = signs[start : start + 1024] @ signs[start:].T
-        for row, column in np.argwhere(product >= 64 - 2 * MAX_BITS):
-            if row < column and is_near(photos[start + row], photos[start + column]):
-                pairs.append((int(start + row), int(start + column)))
-    return pairs
+    return np.unpackbits(hashes.view("u1")).reshape(-1, 64).astype("f4") * 2 - 1
+
+
+def alike(
+    vectors: Any, least: float, progress: Callable[[int, int], object] | None = None
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield the pairs of rows whose product is at least `least`, as arrays (first, second, product) with first < second.
+
+    The products are made a block at a time, 16 MB each: of 100,000 rows all of them would take 40 GB.
+
+    Args:
+        vectors: float32, items × numbers.
+        least: the least product.
+        progress: called with (blocks done, blocks in all).
+    """
+    import numpy as np
+
+    starts = range(0, len(vectors), 2048)
+    total = len(starts) * (len(starts) + 1) // 2
+    done = 0
+    for row in starts:
+        for column in starts[row // 2048 :]:
+            product = vectors[row : row + 2048] @ vectors[column : column + 2048].T
+            first, second = np.nonzero(product >= least)
+            values = product[first, second]
+            first, second = first + row, second + column
+            above = first < second
+            if above.any():
+                yield first[above], second[above], values[above]
+            done += 1
+            if progress is not None:
+                progress(done, total)
 
 
 def is_near(a: Photo, b: Photo) -> bool:
     """Tell whether two thumbnails confirm that two pictures are the same photo."""
+    return bool(are_near(a.thumb[None], b.thumb[None])[0])
+
+
+def are_near(first: Any, second: Any) -> Any:
+    """Tell of pairs of thumbnails (arrays, pairs × 32 × 32 × 3) which confirm that two pictures are the same photo."""
     import numpy as np
 
-    first, second = a.thumb.astype("f4"), b.thumb.astype("f4")
-    if np.abs(first - second).mean() > MAX_COLOUR:
-        return False
-    x, y = (values.mean(axis=2).ravel() - values.mean() for values in (first, second))
-    spread = float(np.linalg.norm(x) * np.linalg.norm(y))
+    first, second = first.astype("f4"), second.astype("f4")
+    close = np.abs(first - second).mean(axis=(1, 2, 3)) <= MAX_COLOUR
+    x, y = (
+        values.mean(axis=3).reshape(len(values), -1) - values.mean(axis=(1, 2, 3))[:, None]
+        for values in (first, second)
+    )
+    spread = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     # A plain picture has no pattern to compare.
-    return spread > THUMB * THUMB and float(x @ y) / spread >= MIN_CORRELATION
+    return close & (spread > THUMB * THUMB) & ((x * y).sum(axis=1) >= MIN_CORRELATION * spread)
 
 
 def is_exact_copy(a: Photo, b: Photo) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def open_picture(source: Any, kind: Any) -> Any:
     Raises:
         FastmagicError: it is no picture, is cut short, or is too large; says which.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if isinstance(source, (bytearray, memoryview)):  # an upload widget gives the latter
         source = bytes(source)
@@ -84,7 +85,7 @@ def open_picture(source: Any, kind: Any) -> Any:
         source = picture_of_array(source)
     elif hasattr(source, "read") and not isinstance(source, Image.Image):
         source = source.read()
-    try:
+    with telling(source):
         if not isinstance(source, Image.Image):
             return kind.create(source)
         source.load()
@@ -92,6 +93,15 @@ def open_picture(source: Any, kind: Any) -> Any:
         # fastai casts in place: without a new image around the pixels, the caller's would change its class.
         image = source._new(source.im) if mode in (None, source.mode) else source.convert(mode)
         return kind.create(image)
+
+
+@contextmanager
+def telling(source: Any) -> Iterator[None]:
+    """Say in a `FastmagicError` why Pillow cannot open or read `source` (a path, bytes, an image) in the `with` block."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
     except FileNotFoundError:
         raise
     except UnidentifiedImageError as error:
@@ -103,6 +113,27 @@ def open_picture(source: Any, kind: Any) -> Any:
         raise FastmagicError(f"{_called(source)} is too large: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow says a broken PNG with SyntaxError
         raise FastmagicError(f"{_called(source)} cannot be read: {error}.") from error
+
+
+def thumbnail(source: Any, size: int) -> Any:
+    """Return a picture as RGB, at most `size` px a side, its JPEG decoded no larger than needed; `None` if it is none.
+
+    Args:
+        source: a path or a PIL image.
+    """
+    from PIL import Image
+
+    try:
+        if isinstance(source, Path):
+            with Image.open(source) as image:
+                image.draft("RGB", (size, size))
+                image.thumbnail((size, size))
+                return image.convert("RGB")
+        image = source.convert("RGB")
+        image.thumbnail((size, size))
+        return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def picture_of_array(array: Any) -> Any:

@@ -1,0 +1,174 @@
+"""Photos that need no search: a file of addresses, a CSV, a folder, or the manifest of an earlier set."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import FastmagicError, did_you_mean, few
+from ..listing import LABEL_COLUMNS, image_suffixes, is_image_name, walk
+from . import manifest
+from .manifest import Record
+from .pipeline import Candidate, Shelf
+from .web import is_address
+
+SAMPLE = 50  # rows that tell which column holds addresses
+
+# The classes of a source, and how to go through the photos of one of them.
+Source = tuple[list[str], Callable[[str], Iterator[Candidate]]]
+
+
+def shelves_from(source: str | Path, classes: Sequence[str], n: int | None) -> list[Shelf]:
+    """Return one shelf for each class that a source names.
+
+    Args:
+        source: a text file of addresses, a CSV with a column of addresses, a folder of photos, or a `manifest.jsonl`.
+        classes: which of its classes to take (all by default); for a source that names none, the one for all photos.
+        n: photos a class; `None` for all.
+
+    Raises:
+        FastmagicError: there is no such source, it holds no addresses, or not those classes.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        names = os.listdir(path.parent) if path.parent.is_dir() else []
+        raise FastmagicError(f"There is no file or folder '{source}'.", did_you_mean(path.name, names))
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        labels, photos = _folder(path)
+    elif suffix in (".jsonl", ".ndjson"):
+        labels, photos = _manifest(path)
+    elif suffix in (".csv", ".tsv"):
+        labels, photos = _table(path)
+    else:
+        labels, photos = _addresses(path)
+    if labels == [""] and not path.is_dir():
+        if len(classes) > 1:
+            raise FastmagicError(f"'{path}' does not say the class of a photo.", "Name one class, for all of them.")
+        label = class_name(classes[0] if classes else path.stem)
+        return [Shelf(label, (_labelled(candidate, label) for candidate in photos("")), n)]
+    missing = [name for name in classes if name not in labels]
+    if missing:
+        hint = did_you_mean(missing[0], labels, 1) or f"It has {few(labels)}."
+        raise FastmagicError(f"'{path}' has no class {missing[0]!r}.", hint)
+    return [Shelf(label, photos(label), n) for label in classes or labels]
+
+
+def class_name(text: str) -> str:
+    """Return a class's name as a folder can carry it.
+
+    >>> class_name("grizzly bear"), class_name("../etc"), class_name("a/b:c")
+    ('grizzly bear', '_etc', 'a_b_c')
+
+    Raises:
+        FastmagicError: nothing is left of it.
+    """
+    name = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]+', "_", text).strip(" .")[:80].strip(" .")
+    if re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name):  # names that Windows keeps for devices
+        name = f"_{name}"
+    if not name:
+        raise FastmagicError(f"{text!r} cannot be the name of a class.", "Use letters and digits.")
+    return name
+
+
+def _labelled(candidate: Candidate, label: str) -> Candidate:
+    return Candidate(replace(candidate.record, label=label), candidate.then)
+
+
+def _addresses(path: Path) -> Source:
+    def photos(label: str) -> Iterator[Candidate]:
+        with open(path, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                url = line.strip()
+                if is_address(url):
+                    yield Candidate(Record(label=label, url=url))
+
+    if next(photos(""), None) is None:
+        raise FastmagicError(
+            f"'{path}' holds no addresses.",
+            "One address (https://…) a line, a CSV with a column of them, or a manifest.jsonl.",
+        )
+    return [""], photos
+
+
+def _table(path: Path) -> Source:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+
+    def lines() -> Iterator[list[str]]:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            yield from (line for line in csv.reader(file, delimiter=delimiter) if line)
+
+    first = next(lines(), [])
+    # Without a heading the first line is a photo like the others.
+    columns = [f"column {i + 1}" for i in range(len(first))] if any(map(is_address, first)) else first
+
+    def rows() -> Iterator[dict[str, str]]:
+        for number, line in enumerate(lines()):
+            if number or columns is not first:
+                yield dict(zip(columns, line, strict=False))
+
+    head = [row for row, _ in zip(rows(), range(SAMPLE), strict=False)]
+    found = {name: sum(is_address(row.get(name)) for row in head) for name in columns}
+    address = max(found, key=lambda name: found[name], default=None)
+    if address is None or not found[address]:
+        raise FastmagicError(
+            f"No column of '{path}' holds addresses (columns: {few(columns)}).",
+            "One column must hold addresses (https://…), another may hold the classes: url,label.",
+        )
+    by_lower = {name.lower(): name for name in columns if name != address}
+    label_column = next((by_lower[name] for name in LABEL_COLUMNS if name in by_lower), None)
+    if label_column is None and columns is not first and len(columns) == 2:
+        label_column = next(iter(by_lower.values()))
+
+    def name_of(row: dict[str, str]) -> str:
+        text = (row.get(label_column) or "").strip() if label_column else ""
+        return class_name(text) if text else ""
+
+    urls: dict[str, list[str]] = defaultdict(list)
+    for row in rows():
+        if is_address(row.get(address)):
+            urls[name_of(row)].append(row[address].strip())
+    return sorted(urls), lambda label: (Candidate(Record(label=label, url=url)) for url in urls[label])
+
+
+def _folder(path: Path) -> Source:
+    suffixes = image_suffixes()
+    files: dict[str, list[Path]] = defaultdict(list)
+    for place, names in walk(path):
+        found = [place / name for name in names if is_image_name(name, suffixes)]
+        if found:
+            files[class_name(place.name) if place != path else ""] += found
+    if not files:
+        raise FastmagicError(f"'{path}' holds no photos.", "A folder of class folders, or of photos, is needed.")
+    return sorted(files), lambda label: (
+        Candidate(Record(label=label, url=file.resolve().as_uri())) for file in files[label]
+    )
+
+
+def _manifest(path: Path) -> Source:
+    def photos(label: str) -> Iterator[Candidate]:
+        for then in manifest.read_file(path):
+            if then.status == "kept" and then.label == label and _may_be_fetched(then.url):
+                known = ("label", "query", "engine", "url", "page", "title", "author", "license", "license_url")
+                yield Candidate(Record(**{name: getattr(then, name) for name in known}), then)
+
+    labels = sorted(
+        {then.label for then in manifest.read_file(path) if then.status == "kept" and _may_be_fetched(then.url)}
+    )
+    if not labels:
+        raise FastmagicError(f"'{path}' is no manifest of fastmagic, or names no photo that was kept.")
+    if any(label and class_name(label) != label for label in labels):
+        raise FastmagicError(
+            f"'{path}' names a class that is no folder name.", "It was changed by hand, or comes from elsewhere."
+        )
+    return labels, photos
+
+
+def _may_be_fetched(url: str) -> bool:
+    """Tell whether a manifest, which may be somebody else's, names an address, or a picture file of this machine."""
+    return is_address(url) or (url.startswith("file://") and is_image_name(url, image_suffixes()))
