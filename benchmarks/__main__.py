@@ -10,7 +10,7 @@ from pathlib import Path
 warnings.filterwarnings("ignore")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-BENCHMARKS = ("load", "train", "predict")
+BENCHMARKS = ("load", "train", "plot", "predict", "faults")
 
 
 def main(names: list[str]) -> int:

@@ -15,14 +15,21 @@ __version__ = "0.1.0"
 # Public name and the module that holds it, so that `import fastmagic` costs nothing (PEP 562).
 _PUBLIC = {
     "check": "data.check",
+    "clean": "panels.cleaner",
     "code": "program",
+    "confusion": "panels.confusion",
     "datablock": "data.datablock",
     "digits": "data.digits",
     "embed": "learning.embed",
     "explain": "data.explain",
     "FastmagicError": "errors",
+    "fetch": "data.gather.images",
+    "images": "data.gather.images",
+    "LossPlot": "panels.loss_plot",
     "models": "learning.architectures",
+    "pixels": "panels.pixels",
     "predict": "learning.predict",
+    "predictor": "panels.predictor",
     "results": "learning.results",
     "tiny": "learning.tiny",
     "train": "learning.train",
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from .data.datablock import datablock
     from .data.digits import digits
     from .data.explain import explain
+    from .data.gather.images import fetch, images
     from .errors import FastmagicError
     from .learning.architectures import models
     from .learning.embed import embed
@@ -41,6 +49,11 @@ if TYPE_CHECKING:
     from .learning.results import results
     from .learning.tiny import tiny
     from .learning.train import train
+    from .panels.cleaner import clean
+    from .panels.confusion import confusion
+    from .panels.loss_plot import LossPlot
+    from .panels.pixels import pixels
+    from .panels.predictor import predictor
     from .program import code
 
 

@@ -122,7 +122,8 @@ def demo(output: Path, open_page: bool = True) -> Path:
             "Please report it with the output of: pip list",
         ) from error
     exporter = HTMLExporter(embed_images=True)
-    # nbconvert's templates load MathJax and RequireJS from the internet; the lesson needs neither.
+    # nbconvert's templates load MathJax, RequireJS and live widgets from the internet; the lesson needs none of them.
+    notebook.metadata.pop("widgets", None)
     exporter.mathjax_url = exporter.require_js_url = ""
     page, _ = exporter.from_notebook_node(notebook)
     output.write_text(page, encoding="utf-8")

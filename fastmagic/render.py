@@ -7,6 +7,7 @@ import html
 import io
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 # Jupyter's own colour variables, so that dark themes work; the fallbacks are for exported HTML.
@@ -75,6 +76,14 @@ def item_name(source: object) -> str:
     if "://" in text or not os.path.isabs(text):
         return text
     return os.path.join(*text.split(os.sep)[-2:])
+
+
+def short_path(path: Path) -> str:
+    """Return a path as people would type it here: relative to the current folder, or with `~`."""
+    for base, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if path.is_relative_to(base):
+            return sign + path.relative_to(base).as_posix()
+    return str(path)
 
 
 def html_table(

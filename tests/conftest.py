@@ -1,12 +1,8 @@
-"""What all tests share: one thread for torch, an IPython shell with fastmagic, and a small set of pictures."""
+"""What all tests share: an IPython shell with fastmagic, and a small set of pictures."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-# Before torch is imported: several test processes on few cores are slower with threads than without.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import fastprogress.fastprogress  # noqa: F401  decides at import whether this is a notebook: not yet
 import pytest
@@ -63,3 +59,17 @@ def shell(tmp_path, monkeypatch):
     shell.run = run
     yield shell
     InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def internet(tmp_path, monkeypatch):
+    """A stand-in for the internet that this process is sent to; its photos are 40 'bird' and 40 'forest' pictures."""
+    import standin
+
+    photos = {"bird": standin.pictures(40, seed=1), "forest": standin.pictures(40, seed=2)}
+    with standin.StandIn(photos, tmp_path / "standin") as running:
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.chdir(tmp_path)
+        yield running

@@ -5,6 +5,7 @@ What `DataBlock.summary` prints, but to look at; and it goes on to say which ite
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -23,6 +24,7 @@ class Step:
     part: str
     value: Any = None
     error: str = ""
+    given: str = ""  # what the transform was given: "size=(192, 192), method='squish'"
 
 
 class Said(str):
@@ -82,7 +84,7 @@ def _steps(plan: Plan, wanted: int | str | None) -> tuple[Any, list[Step]]:
     if count == 0:
         steps[-1].error = "nothing was found"
         return None, steps
-    item, index = _choose(items, wanted)
+    item, index = choose(items, wanted)
     try:
         from fastai.data.transforms import RandomSplitter
 
@@ -118,7 +120,88 @@ def _steps(plan: Plan, wanted: int | str | None) -> tuple[Any, list[Step]]:
     return item, steps
 
 
-def _choose(items: Any, wanted: int | str | None) -> tuple[Any, int]:
+def loader_steps(loader: Any, item: Any, *, training: bool, seed: int = 42, opened: Any = None) -> list[Step]:
+    """Walk an item through the transforms of a fastai loader, as a batch of one.
+
+    Args:
+        loader: a `TfmdDL` over `Datasets`, such as `dls.train`. It is left as it is: copies of its transforms run.
+        item: one of `loader.dataset.items`.
+        training: with what is only for training (augmentation), or as in validation.
+        seed: of the random transforms; the random numbers of everything else go on undisturbed.
+        opened: a picture to go on with in place of the one that the item opens as.
+
+    Returns:
+        Steps whose values are the input alone; a failure is the last one.
+    """
+    import copy
+
+    from fastai.torch_core import no_random, to_device
+
+    dataset, steps = loader.dataset, []
+    split_idx = 0 if training else 1
+
+    def run(part: str, transforms: Any, value: Any) -> Any:
+        for own in transforms:
+            try:
+                transform = copy.deepcopy(own)
+            except Exception:  # holds something that has no copy
+                transform = copy.copy(own)
+            name = _transform_name(transform)
+            if name == "noop":
+                continue
+            try:
+                value = transform(value, split_idx=split_idx)
+            except Exception as error:
+                steps.append(Step(name, part, error=f"{type(error).__name__}: {error}"))
+                raise _Broken from error
+            if part == "input" and opened is not None and hasattr(value, "getbands"):
+                value = type(value).create(opened)
+            steps.append(Step(name, part, value[0] if _is_item(value) else value, given=_given(transform)))
+        return value
+
+    with no_random(seed, reproducible=False):
+        try:
+            inputs = run("input", dataset.tls[0].tfms.fs, item)
+            # Targets that turn with the picture (points, masks) go with it.
+            others = [_through_list(tl, item, split_idx) for tl in dataset.tls[1:]]
+            sample = run("item_tfms", loader.after_item.fs, (inputs, *others))
+            samples = run("before_batch", loader.before_batch.fs, [sample])
+            batch = loader.retain(loader.create_batch(samples), samples)
+            if loader.device is not None:
+                batch = to_device(batch, loader.device)
+            steps.append(Step("collate", "a batch of one", batch[0]))
+            run("batch_tfms", loader.after_batch.fs, batch)
+        except _Broken:
+            pass
+        except Exception as error:
+            steps.append(Step("collate", "a batch of one", error=f"{type(error).__name__}: {error}"))
+    return steps
+
+
+class _Broken(Exception):
+    """A step failed, and has been noted."""
+
+
+def _through_list(transformed: Any, item: Any, split_idx: int) -> Any:
+    for transform in transformed.tfms.fs:
+        item = transform(item, split_idx=split_idx)
+    return item
+
+
+def _given(transform: Any) -> str:
+    """Return a transform's parameters, from the name that fastai gives it: "size=(192, 192), method='squish'"."""
+    # fastai merges neighbouring affine transforms into the first and keeps its name (`compose_batch_tfms`).
+    merged = [*getattr(transform, "aff_fs", ()), *getattr(transform, "coord_fs", ())]
+    names = [getattr(getattr(f, "func", f), "__name__", type(f).__name__) for f in merged][1:]
+    also = [f"with {name.strip('_').removesuffix('_mat').removesuffix('Coord').lower()}" for name in names]
+    text = " ".join(str(getattr(transform, "name", "")).partition(" -- ")[2].split()).strip("{}")
+    text = re.sub(r"tensor\(([^()]*)\)", lambda m: f"({re.sub(r'[^0-9.,e+-]', '', m[1]).strip(',')})", text)
+    text = re.sub(r"np\.\w+\(([^()]*)\)", r"\1", text)
+    text = re.sub(r"<[\w.]*\.(\w+): [^>]*>", r"\1", text)
+    return ", ".join([*also, *([re.sub(r"'(\w+)': ", r"\1=", text)] if text else [])])[:240]
+
+
+def choose(items: Any, wanted: int | str | None) -> tuple[Any, int]:
     at = (lambda i: items.iloc[i]) if hasattr(items, "iloc") else (lambda i: items[i])
     count = len(items)
     text = str(wanted if wanted is not None else 0)

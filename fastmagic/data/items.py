@@ -26,11 +26,7 @@ def item_source(dataset: Any, item: Any) -> Any:
 
     Runs the getters of the input (`get_x`, `ColReader`) and stops before the first transform that opens something.
     """
-    value = item
-    for transform in _input_transforms(dataset):
-        if _opens_something(transform):
-            break
-        value = transform(value)
+    value = source_in(_input_transforms(dataset), item)
     return Path(value) if isinstance(value, (str, Path)) else value
 
 
@@ -62,6 +58,22 @@ def vocab(dls: Any) -> list[Any] | None:
     if (len(found) and isinstance(found[-1], (list, tuple))) or type(found[-1]).__name__ == "CategoryMap":
         found = found[-1]
     return list(found)
+
+
+def holds_masks(target: Any) -> bool:
+    """Tell whether a `TfmdLists` of targets gives masks."""
+    from fastai.vision.core import PILMask
+
+    return any(isinstance(kind, type) and issubclass(kind, PILMask) for kind in getattr(target, "types", None) or ())
+
+
+def source_in(transforms: Any, item: Any) -> Any:
+    """Return what the first of some transforms that opens something is given."""
+    for transform in transforms:
+        if _opens_something(transform):
+            break
+        item = transform(item)
+    return item
 
 
 def _input_transforms(dataset: Any) -> list[Any]:

@@ -52,7 +52,8 @@ class Listing:
 
     `paths` holds `None` for an item that is no file. `labels` is `None` where nothing is known about labels;
     a multi-label item has a tuple. `splits` is `None` before a split. `size` is the model's input as (height,
-    width) px.
+    width) px. `frame` is the table that the items are rows of, in their order; `label_column` holds its labels, joined
+    by `delimiter` where there are several; `source` is the file it was read from.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -68,6 +69,10 @@ class Listing:
     resizes: bool = True
     bs: int | None = None
     steps: int | None = None
+    frame: Any = None
+    label_column: Any = None
+    delimiter: str | None = None
+    source: Path | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,6 +96,7 @@ class Listing:
             names=pick(self.names),
             labels=pick(self.labels),
             splits=pick(self.splits),
+            frame=None if self.frame is None else self.frame.iloc[keep],
         )
 
 
@@ -112,7 +118,7 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
             import pandas as pd
 
             frame = pd.read_csv(place, sep="\t" if place.suffix.lower() == ".tsv" else ",")
-            return list_table(frame, Path(path) if path is not None else place.parent)
+            return replace(list_table(frame, Path(path) if path is not None else place.parent), source=place)
         if place.exists():
             raise FastmagicError(f"'{place}' is a file, and only a CSV file can be checked.", "Give its folder.")
         raise FastmagicError(f"There is no folder or CSV file '{place}'.", _sibling(place))
@@ -254,7 +260,7 @@ def list_table(frame: Any, base: Path) -> Listing:
         after = list(frame.columns)[list(frame.columns).index(column) + 1 :]
         label_column = next((name for name in after if name in others), others[0])
 
-    labels, multi = None, False
+    labels, multi, delimiter = None, False, None
     if label_column is not None and not _is_float(frame[label_column]):
         labels = frame[label_column].tolist()
         delimiter = _delimiter(labels) if str(label_column).lower() in SEVERAL_LABELS else None
@@ -273,6 +279,9 @@ def list_table(frame: Any, base: Path) -> Listing:
         splits=splits,
         root=common_folder(files),
         multi=multi,
+        frame=frame,
+        label_column=label_column,
+        delimiter=delimiter,
     )
 
 
@@ -345,6 +354,7 @@ def list_dls(dls: Any) -> Listing:
         steps = None
     root = common_folder(columns["paths"])
     size = _input_size(loaders[0])
+    frame, label_column, delimiter = _table_behind(loaders)
     return Listing(
         kind="dls",
         paths=columns["paths"],
@@ -358,7 +368,26 @@ def list_dls(dls: Any) -> Listing:
         resizes=_resizes(loaders[0]),
         bs=getattr(loaders[0], "bs", None),
         steps=steps,
+        frame=frame,
+        label_column=label_column,
+        delimiter=delimiter,
     )
+
+
+def _table_behind(loaders: Sequence[Any]) -> tuple[Any, Any, str | None]:
+    """Return the rows that the items are, and the column and delimiter of their labels, where a `ColReader` reads them."""
+    tables = [getattr(loader.dataset, "items", None) for loader in loaders]
+    lists = getattr(loaders[0].dataset, "tls", [])
+    n_inp = getattr(loaders[0].dataset, "n_inp", 1)
+    reader = next(iter(_transforms(loaders[0].dataset, n_inp)), None) if len(lists) > n_inp else None
+    columns = list(getattr(reader, "cols", None) or [])
+    if not all(hasattr(table, "iloc") for table in tables) or len(columns) != 1:
+        return None, None, None
+    import pandas as pd
+
+    frame = pd.concat(tables)
+    column = frame.columns[columns[0]] if isinstance(columns[0], int) else columns[0]
+    return frame, column, getattr(reader, "label_delim", None)
 
 
 def _transforms(dataset: Any, position: int) -> list[Any]:

@@ -12,13 +12,14 @@ import copy
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
+from ..data.items import holds_masks
 from ..errors import FastmagicError
 
 Progress = Callable[[int, int], object]
@@ -53,12 +54,15 @@ class Outputs:
         activations: probabilities (items × classes) or numbers (items × outputs).
         targets: encoded targets, or `None` for items without.
         losses: loss of each item, or `None`.
+        features: what goes into the model's last linear layer, float16, items × width; `None` where there is no such
+            layer or it takes something else than a row an item.
     """
 
     indices: list[int]
     activations: Any
     targets: Any
     losses: Any
+    features: Any = None
 
 
 class Transforms:
@@ -152,7 +156,9 @@ def target_of(learn: Any) -> Target:
         transforms = [f for tl in lists[getattr(dataset, "n_inp", 1) :] for f in tl.tfms.fs]
     else:
         transforms = list(getattr(getattr(dataset, "procs", None), "fs", []))
-    if any(type(f).__name__ in ("AddMaskCodes", "BBoxLabeler") for f in transforms):
+    if any(type(f).__name__ == "BBoxLabeler" for f in transforms) or any(
+        holds_masks(tl) for tl in (lists or ())[getattr(dataset, "n_inp", 1) :]
+    ):
         raise FastmagicError(
             "This model draws masks or boxes; only classes and numbers are answered here.",
             "Use `learn.show_results()` or `learn.predict(item)`.",
@@ -193,22 +199,30 @@ def run_pass(
         progress: called with (items done, items in all) after each batch.
     """
     transforms = Transforms(learn.dls)
+    batches = _batches(transforms, items, opener, with_target, on_error)
+    return _gather(learn, batches, transforms.n_inp, len(items), with_target, progress)
 
-    def batches() -> Iterator[tuple[list[int], Any]]:
-        size = transforms.loader.bs or 64
-        indices: list[int] = []
-        samples: list[Any] = []
-        for index, sample, error in _samples(transforms, items, opener, with_target, ahead=2 * size):
-            if error is not None:
-                on_error(index, error)
-            else:
-                indices.append(index)
-                samples.append(sample)
-            if samples and (len(samples) == size or index == len(items) - 1):
-                yield from _collated(transforms, indices, samples)
-                indices, samples = [], []
 
-    return _gather(learn, batches(), transforms.n_inp, len(items), with_target, progress)
+def each_batch(
+    learn: Any, items: Sequence[Any], *, on_error: Callable[[int, Exception], None], progress: Progress | None = None
+) -> Generator[tuple[list[int], Any, Any, Any], None, None]:
+    """Yield (indices, raw outputs, targets, losses) of one batch after another, for outputs too large to keep.
+
+    Arguments as in `run_pass`. Tensors are on the model's device; losses are one a item.
+    """
+    from fastai.torch_core import to_device
+
+    transforms = Transforms(learn.dls)
+    done = 0
+    with undisturbed(learn):
+        model = _Model(learn)
+        for indices, batch in _batches(transforms, items, None, True, on_error):
+            outputs = model.outputs(_inputs(batch, transforms.n_inp))
+            targets = to_device(_plain(batch[transforms.n_inp :]), outputs.device)
+            yield indices, outputs, targets[0], _item_losses(learn.loss_func, outputs, targets)
+            done += len(indices)
+            if progress is not None:
+                progress(done, len(items))
 
 
 def run_loader(learn: Any, loader: Any, *, with_target: bool = False, progress: Progress | None = None) -> Outputs:
@@ -227,7 +241,8 @@ def run_loader(learn: Any, loader: Any, *, with_target: bool = False, progress: 
         outputs = _gather(learn, batches(), loader.n_inp, len(order), with_target, progress)
     sorting = sorted(range(len(outputs.indices)), key=outputs.indices.__getitem__)
     parts = [
-        part[sorting] if part is not None else None for part in (outputs.activations, outputs.targets, outputs.losses)
+        part[sorting] if part is not None else None
+        for part in (outputs.activations, outputs.targets, outputs.losses, outputs.features)
     ]
     return Outputs(sorted(outputs.indices), *parts)
 
@@ -390,10 +405,11 @@ def _gather(
     activations: list[Any] = []
     targets: list[Any] = []
     losses: list[Any] = []
-    with undisturbed(learn):
+    with undisturbed(learn), _Features(learn.model) as features:
         model = _Model(learn)
         for batch_indices, batch in batches:
             outputs = model.outputs(_inputs(batch, n_inp))
+            features.keep(len(batch_indices))
             activations.append(model.activations(outputs))
             if with_target:
                 batch_targets = to_device(_plain(batch[n_inp:]), outputs.device)
@@ -411,7 +427,47 @@ def _gather(
         np.concatenate(activations),
         np.concatenate(targets) if targets else None,
         np.concatenate(losses) if losses else None,
+        features.kept(),
     )
+
+
+class _Features:
+    """What goes into a model's last linear layer, kept batch by batch while in the `with` block."""
+
+    def __init__(self, model: Any):
+        from torch import nn
+
+        modules = list(model.modules())
+        # A hook would have a compiled model compiled again.
+        compiled = any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in modules)
+        self._layer = None if compiled else next((m for m in reversed(modules) if isinstance(m, nn.Linear)), None)
+        self._seen: list[Any] = []
+        self._rows: list[Any] | None = None if self._layer is None else []
+
+    def __enter__(self) -> _Features:
+        if self._layer is not None:
+            self._hook = self._layer.register_forward_pre_hook(lambda layer, inputs: self._seen.extend(inputs[:1]))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._layer is not None:
+            self._hook.remove()
+
+    def keep(self, size: int) -> None:
+        """Keep what the last batch brought, if it is a row an item; else nothing, from now on."""
+        seen, self._seen = self._seen, []
+        if self._rows is None:
+            return
+        if len(seen) != 1 or seen[0].ndim != 2 or len(seen[0]) != size:
+            self._rows = None
+            return
+        most = 65504  # the largest number in half precision
+        self._rows.append(seen[0].detach().clamp(-most, most).half().cpu().numpy())
+
+    def kept(self) -> Any:
+        import numpy as np
+
+        return np.concatenate(self._rows) if self._rows else None
 
 
 def _inputs(batch: Any, n_inp: int) -> tuple[Any, ...]:
@@ -460,6 +516,28 @@ def _samples(
         finally:  # an error or Ctrl-C in the model: do not open the rest first
             for future in pending:
                 future.cancel()
+
+
+def _batches(
+    transforms: Transforms,
+    items: Sequence[Any],
+    opener: Callable[[Any], Any] | None,
+    with_target: bool,
+    on_error: Callable[[int, Exception], None],
+) -> Iterator[tuple[list[int], Any]]:
+    """Yield (indices, batch) in the order of the items, prepared two batches ahead of the model."""
+    size = transforms.loader.bs or 64
+    indices: list[int] = []
+    samples: list[Any] = []
+    for index, sample, error in _samples(transforms, items, opener, with_target, ahead=2 * size):
+        if error is not None:
+            on_error(index, error)
+        else:
+            indices.append(index)
+            samples.append(sample)
+        if samples and (len(samples) == size or index == len(items) - 1):
+            yield from _collated(transforms, indices, samples)
+            indices, samples = [], []
 
 
 def _collated(transforms: Transforms, indices: list[int], samples: list[Any]) -> Iterator[tuple[list[int], Any]]:

@@ -1,4 +1,4 @@
-"""What a training shows while it runs where no live plot can: one tidy table of epochs, and how far the epoch is."""
+"""What a training shows while it runs where no panel can live: one tidy table of epochs, and how far the epoch is."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class EpochTable(Callback):
         if self.searching:
             return
         log = list(self.recorder.log)
-        self.rows.append([self._epoch_name(), *[_number(v) for v in log[1:-1]], str(log[-1])])
+        self.rows.append([self._epoch_name(), *[number(v) for v in log[1:-1]], str(log[-1])])
         self._show("")
 
     def after_fit(self) -> None:
@@ -66,7 +66,7 @@ class EpochTable(Callback):
         if self.training:
             done = self.epoch + (self.iter + 1) / max(self.n_iter, 1)
             seconds = (now - self.started) / done * (self.n_epoch - done)
-            left = f", about {_duration(seconds)} left"
+            left = f", about {duration(seconds)} left"
         loss = (
             f", loss {float(self.smooth_loss):.3f}"
             if self.training and getattr(self.learn, "smooth_loss", None) is not None
@@ -83,10 +83,29 @@ class EpochTable(Callback):
         self.update(Shown(html or "<p></p>", text.strip("\n")))
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """Return a loss or a metric as a table has it, – where there is none."""
     return "–" if value is None else f"{float(value):.4f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> duration(75)
+    '1 min 15 s'
+    """
     minutes, rest = divmod(int(seconds + 0.5), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def print_lines() -> Callable[[Shown], None]:
+    """Return a function that prints what it is shown line by line as lines come to be: for a terminal."""
+    printed: list[str] = []
+
+    def show(shown: Shown) -> None:
+        rows = [line for line in shown.text.splitlines() if not line.startswith("epoch ") or "of" not in line]
+        for line in rows[len(printed) :]:
+            printed.append(line)
+            print(line, flush=True)
+
+    return show

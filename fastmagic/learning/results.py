@@ -10,10 +10,12 @@ import itertools
 import pickle
 import weakref
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..data.items import SPLITS, item_list, item_source
+from ..data.items import SPLITS, holds_masks, item_list, item_source, source_in
+from ..data.pictures import thumbnail
 from ..errors import FastmagicError, did_you_mean, few
 from ..render import Picture, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
 from .forward import (
@@ -30,7 +32,8 @@ from .learner_file import as_learner
 from .predictions import check_width, label_of, label_text, short
 
 # By learner, so that results go when the learner goes; `Results` must not hold the learner, or it never does.
-_cache: weakref.WeakKeyDictionary[Any, dict[str, tuple[int, Results]]] = weakref.WeakKeyDictionary()
+# With each, the checksums of the model and of the items that it is of.
+_cache: weakref.WeakKeyDictionary[Any, dict[str, tuple[tuple[int, int], Any]]] = weakref.WeakKeyDictionary()
 
 
 class Results:
@@ -46,20 +49,40 @@ class Results:
         predictions: the same, as the model has it.
         probabilities: array, items × classes (items × outputs for numbers).
         losses: array, the learner's own loss of each item, with its class weights and smoothing.
+        features: array, float16, what goes into the model's last linear layer; `None` where that is not a row an item.
         correct: boolean array; several labels are correct when all are. `None` for numbers.
     """
 
-    def __init__(self, split: str, target: Target, raw: list[Any], items: list[Any], outputs: Outputs, transforms: Any):
+    def __init__(
+        self,
+        split: str,
+        target: Target,
+        raw: list[Any],
+        items: list[Any],
+        outputs: Outputs,
+        transforms: Any,
+        dataset: Any = None,
+    ):
         import numpy as np
 
         self.split, self.vocab, self.items = split, target.classes, items
-        self.probabilities, self.losses = outputs.activations, outputs.losses
+        self.probabilities, self.losses, self.features = outputs.activations, outputs.losses, outputs.features
         self.predictions = [label_of(target, row) for row in outputs.activations]
         self.targets = [_decoded(target, encoded) for encoded in outputs.targets]
         self.correct = None
         if target.kind != "numbers":
             self.correct = np.array([a == p for a, p in zip(self.targets, self.predictions, strict=True)], dtype=bool)
-        self._target, self._raw, self._transforms = target, raw, transforms
+        self._target, self._raw, self._transforms, self._dataset = target, raw, transforms, dataset
+
+    @property
+    def kind(self) -> str:
+        """What the labels are: "class" (one of `vocab`), "classes" (any number of them) or "numbers"."""
+        return self._target.kind
+
+    @property
+    def threshold(self) -> float:
+        """The probability above which a label of "classes" is given."""
+        return self._target.threshold
 
     def __len__(self) -> int:
         return len(self.items)
@@ -190,6 +213,32 @@ class Results:
             axis.set_title(title.replace("$", r"\$"), fontsize=9, color=color)
         return Picture(figure_png(figure), text)
 
+    def look(self, position: int, size: int = 160) -> Any:
+        """Return an item as it is shown to people.
+
+        A PIL image of at most `size` px a side (pictures, and what fastai draws: spectrograms, series), a text, the row
+        of a table as a list of (column, value), or `None` for a file that is gone.
+        """
+        item = self.items[position]
+        if self._transforms is not None:
+            if isinstance(item, Path) and (small := thumbnail(item, size)) is not None:
+                return small
+            try:
+                opened = self._transforms.open(self._raw[position], with_target=True)[0]
+            except (OSError, SyntaxError):
+                return None
+            if hasattr(opened, "convert"):
+                return thumbnail(opened, size)
+            return _drawn(opened, size) if hasattr(opened, "show") else str(opened)
+        if self._dataset is None:
+            return str(item)
+        if hasattr(self._dataset, "decode_row"):
+            names = [*self._dataset.x_names]
+            row = self._dataset.decode_row(self._raw[position])
+            return [(name, _cell(row[name])) for name in names]
+        tokens = self._dataset.tls[0]
+        return _sentence(str(tokens.decode(tokens[position])))
+
     def __repr__(self) -> str:
         parts = [self._summary()]
         if self.correct is not None:
@@ -296,13 +345,34 @@ def results(learn: Any, split: str = "valid", *, progress: Progress | None = Non
         [('forest', 'bird', 5), ('bird', 'forest', 2)]
     """
     learn = as_learner(learn)
+    return once(learn, split, lambda dataset, loader: _compute(learn, split, dataset, loader, progress))
+
+
+def once(learn: Any, split: str, compute: Callable[[Any, Any], Any]) -> Any:
+    """Return what `compute(dataset, loader)` gave, computed anew when something that a pass depends on has changed."""
     dataset, loader = _dataset(learn, split)
-    state = _state_of(learn, dataset, loader)
+    state = _model_state(learn, dataset, loader), _items_state(dataset)
     found = _cache.setdefault(learn, {}).get(split)
     if found is None or found[0] != state:
-        found = state, _compute(learn, split, dataset, loader, progress)
+        found = state, compute(dataset, loader)
         _cache[learn][split] = found
     return found[1]
+
+
+def kept(learn: Any, split: str) -> Any:
+    """Return what the last pass gave if the model is still the same, without a look at the items; else `None`.
+
+    Looking takes a second for 20,000 items; `holds` does it.
+    """
+    dataset, loader = _dataset(learn, split)
+    found = _cache.get(learn, {}).get(split)
+    return found[1] if found is not None and found[0][0] == _model_state(learn, dataset, loader) else None
+
+
+def holds(learn: Any, split: str) -> bool:
+    """Tell whether what the last pass gave still holds for the items, their files and their labels."""
+    found = _cache.get(learn, {}).get(split)
+    return found is not None and found[0][1] == _items_state(_dataset(learn, split)[0])
 
 
 def results_code(learn_expr: str = "learn", split: str = "valid") -> str:
@@ -367,7 +437,7 @@ def _compute(learn: Any, split: str, dataset: Any, loader: Any, progress: Progre
         items, transforms = raw, None
         outputs = run_loader(learn, loader, with_target=True, progress=progress)
     check_width(target, outputs.activations.shape[1])
-    return Results(split, target, raw, items, outputs, transforms)
+    return Results(split, target, raw, items, outputs, transforms, None if transforms else dataset)
 
 
 def _source(dataset: Any, item: Any) -> Any:
@@ -375,8 +445,8 @@ def _source(dataset: Any, item: Any) -> Any:
     return source if isinstance(source, Path) else item
 
 
-def _state_of(learn: Any, dataset: Any, loader: Any) -> int:
-    """Return a checksum of everything a pass depends on.
+def _model_state(learn: Any, dataset: Any, loader: Any) -> int:
+    """Return a checksum of everything a pass depends on but the items: weights, loss, transforms.
 
     Of the weights' bytes, because optimizers write through `p.data`, which leaves tensor versions alone: 13
     ms for the 12 million of a resnet18.
@@ -388,7 +458,15 @@ def _state_of(learn: Any, dataset: Any, loader: Any) -> int:
     pipelines += [tl.tfms.fs for tl in getattr(dataset, "tls", [])]
     parts: list[Any] = [_loss_state(learn.loss_func)]
     parts += [(id(transform), repr(transform)) for fs in pipelines for transform in fs]
-    parts += _data_state(dataset)
+    return _checksum(parts, checksum)
+
+
+def _items_state(dataset: Any) -> int:
+    """Return a checksum of a dataset's items: where they are, when they were changed, how they are labelled."""
+    return _checksum(_data_state(dataset))
+
+
+def _checksum(parts: Iterable[Any], checksum: int = 0) -> int:
     for part in parts:
         checksum = zlib.crc32(repr(part).encode(errors="replace"), checksum)
     return checksum
@@ -408,28 +486,38 @@ def _loss_state(loss: Any) -> Any:
         return id(loss)
 
 
-def _data_state(dataset: Any) -> list[Any]:
+def _data_state(dataset: Any) -> Iterator[Any]:
     lists = getattr(dataset, "tls", None)
     if lists is None:  # a table
         import pandas as pd
 
-        return [zlib.crc32(pd.util.hash_pandas_object(dataset.items).to_numpy().tobytes())]
-    state: list[Any] = [getattr(dataset, "vocab", None)]
+        yield zlib.crc32(pd.util.hash_pandas_object(dataset.items).to_numpy().tobytes())
+        return
+    yield getattr(dataset, "vocab", None)
     for item in item_list(dataset):
         source = _source(dataset, item)
         if isinstance(source, Path):
             try:
                 stat = source.stat()
-                state.append((source, stat.st_mtime_ns, stat.st_size))
+                yield source, stat.st_mtime_ns, stat.st_size
             except OSError:
-                state.append((source, "missing"))
+                yield source, "missing"
         else:
-            state.append(
-                zlib.crc32(item.tobytes()) if hasattr(item, "tobytes") else tuple(item) if _is_row(item) else item
-            )
+            yield zlib.crc32(item.tobytes()) if hasattr(item, "tobytes") else tuple(item) if _is_row(item) else item
         # Labels by running their getters: a labelling function may read what has changed since.
-        state += [tl.tfms(item) for tl in lists[dataset.n_inp :]]
-    return state
+        yield from (_label_state(tl, item) for tl in lists[dataset.n_inp :])
+
+
+def _label_state(target: Any, item: Any) -> Any:
+    if not holds_masks(target):
+        label = target.tfms(item)
+        return label.tolist() if hasattr(label, "tolist") else label  # ten times as fast as a tensor's repr
+    item = source_in(target.tfms.fs, item)  # a mask is not opened: its file's time tells whether it has changed
+    try:
+        stat = Path(item).stat()
+        return item, stat.st_mtime_ns, stat.st_size
+    except (OSError, TypeError):
+        return item
 
 
 def _decoded(target: Target, encoded: Any) -> Any:
@@ -439,6 +527,38 @@ def _decoded(target: Target, encoded: Any) -> Any:
         return [name for name, given in zip(target.classes, encoded, strict=True) if given > 0.5]
     numbers = encoded.reshape(-1)
     return float(numbers[0]) if len(numbers) == 1 else [float(number) for number in numbers]
+
+
+def _drawn(opened: Any, size: int) -> Any:
+    """Return what an item's own `show` draws as a PIL image."""
+    import io
+
+    from PIL import Image
+
+    figure, axes = new_figure(1, 1, size / 80)
+    opened.show(ctx=axes[0])
+    return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _sentence(tokens: str) -> str:
+    """Return fastai's tokens as people write: its marks for capitals applied, those for begin and padding left out.
+
+    >>> _sentence("xxbos xxmaj so xxup ok , xxunk xxpad")
+    'So OK , xxunk'
+    """
+    words: list[str] = []
+    change: Callable[[str], str] = str
+    for token in tokens.split(" "):
+        if token in ("xxmaj", "xxup"):
+            change = str.capitalize if token == "xxmaj" else str.upper
+        elif token not in ("xxbos", "xxeos", "xxpad", ""):
+            words.append(change(token))
+            change = str
+    return " ".join(words)
 
 
 def _is_row(item: Any) -> bool:

@@ -13,6 +13,7 @@ import importlib
 import math
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from .. import program
 from ..data.items import vocab
 from ..errors import FastmagicError, did_you_mean
 from .architectures import DEFAULT, Architecture, default, find, fixed_size, require_weights
-from .stop import Stop
+from .control import Control
 from .weights import weights_lines
 
 
@@ -100,7 +101,8 @@ def train(
         offline: do not try to download weights.
 
     Returns:
-        The `Learner`. After an interrupt (Ctrl-C, the kernel's stop button) it holds what was learned so far.
+        The `Learner`. After an interrupt (Ctrl-C, the kernel's stop button) it holds what was learned so far. What
+        fastai itself shows is a bar and a table; for curves and buttons give `cbs=fastmagic.LossPlot()`.
 
     Raises:
         FastmagicError: unknown architecture, weights that cannot be had, data that cannot be learned from, or memory
@@ -113,6 +115,25 @@ def train(
         dls, arch, epochs=epochs, lr=lr, bs=bs, metrics=metrics, freeze_epochs=freeze_epochs, pretrained=pretrained,
         weights=weights, seed=seed, save=save, early_stop=early_stop, mixed=mixed, cbs=cbs, checks=checks, offline=offline,
     ).run()  # fmt: skip
+
+
+# How each learner came to be. The training holds the data it was given, which lives as long as the learner's view of it.
+_trained: weakref.WeakKeyDictionary[Any, Training] = weakref.WeakKeyDictionary()
+
+
+def data_of(learn: Any) -> Any:
+    """Return the `DataLoaders` that a learner was trained on, as they were given: `learn.dls` may be a view of them."""
+    training = _trained.get(learn)
+    return learn.dls if training is None else training.dls
+
+
+def line_of(learn: Any, dls: str = "dls") -> str:
+    """Return the `%train` line that trains such a learner again on `dls`."""
+    training = _trained.get(learn)
+    if training is None or training.arch.library == "yours":
+        return f"%train {dls}"
+    epochs = f" --epochs {training.epochs}" if training.epochs else ""
+    return f"%train {dls} {training.arch.name}{epochs}"
 
 
 @dataclass
@@ -131,6 +152,15 @@ class Training:
     notes: list[str]
     downloads: bool
     offline: bool
+    more: str  # the line that trains one epoch more
+    total: int  # batches in all
+    title: str
+    epochs: int | None = None  # as asked for
+
+    @property
+    def draws(self) -> bool:
+        """Whether a callback draws into fastai's own progress bar, and refuses to work without."""
+        return any("ShowGraphCallback" in line for line in self.fit)
 
     def code(self, dls_name: str = "dls", learn_name: str = "learn") -> str:
         """Return the plain fastai program, from the data to the trained learner."""
@@ -147,56 +177,77 @@ class Training:
             before.insert(0, f"import {self.arch.library}")
         return "\n".join([head, "", *before, text])
 
-    def run(self, watch: Sequence[Any] = (), say: Callable[[str], None] = print, quiet: bool = False) -> Any:
+    def announce(self, say: Callable[[str], None] = print) -> None:
+        """Say what is worth knowing before it runs, once.
+
+        Raises:
+            FastmagicError: the weights cannot be had.
+        """
+        if self.downloads:
+            require_weights(self.arch, self.offline)
+        notes, self.notes, self.downloads = self.notes, [], False
+        for note in notes:
+            say(note)
+
+    def run(
+        self,
+        watch: Sequence[Any] = (),
+        say: Callable[[str], None] = print,
+        quiet: bool = False,
+        control: Control | None = None,
+    ) -> Any:
         """Train, and return the learner.
 
         Args:
             watch: callbacks that show progress; they do not appear in the program.
             say: takes one line at a time for the reader.
             quiet: leave out fastai's own progress bar and table.
+            control: what steers it while it runs.
         """
-        if self.downloads:
-            require_weights(self.arch, self.offline)
-        for note in self.notes:
-            say(note)
+        self.announce(say)
         text = self.code()
         # Only the vocabulary and the names that were typed: a user's own `error_rate = 0.1` is no metric.
         names = {**_vocabulary(), **self.namespace, "dls": fresh_view(self.dls)}
-        stop = Stop()
+        control = control or Control()
+        control.can_extend = True
         learn = None
-        # Some callbacks of fastai's draw into its progress bar, and refuse to work without.
-        draws = any("ShowGraphCallback" in line for line in self.fit)
         try:
             learn = self._make(names)
-            extra = [*stop.callbacks(), *(() if draws else watch)]
+            extra = [*control.callbacks(), *(() if self.draws else watch)]
             learn.add_cbs(extra)
             with contextlib.ExitStack() as stack:
-                for context in [learn.no_bar(), learn.no_logging()] if quiet and not draws else []:
+                for context in [learn.no_bar(), learn.no_logging()] if quiet and not self.draws else []:
                     stack.enter_context(context)
                 stack.callback(learn.remove_cbs, extra)
-                with stop.listening():
+                with control.listening():
                     exec("\n".join(self.fit), names)
+                    while control.take_one():
+                        exec(self.more, names)
+                        text += f"\n{self.more}"
         except KeyboardInterrupt:
             if learn is None:
                 raise
             # A second Ctrl-C did not wait for the batch; what the batches before it taught is in the model.
-            stop.asked = True
+            control.asked = True
         except Exception as error:
-            if learn is not None and stop.asked:
+            if learn is not None and control.asked:
                 pass  # what follows a stop, such as looking for the valley of too few points, may fail
             elif _out_of_memory(error):
                 _let_go(learn, error, names)
                 raise FastmagicError(*self._memory_advice()) from None
-            elif learn is not None and not len(learn.recorder.losses) and _in_model(error):
+            elif learn is not None and not vars(learn.recorder).get("losses") and _in_model(error):
                 raise FastmagicError(*self._misfit(error)) from error
             else:
                 raise
-        if stop.asked:
+        if control.asked:
             learn._end_cleanup()
-            say(stop.message())
+            say(control.message())
         elif "lr" in names and self.fit[0].startswith("lr ="):
             say(f"Learning rate {names['lr']:.1e}, the valley of lr_find.")
+        for where, factor in control.changes:
+            text += f"\n# by hand, from {where}: the schedule's learning rates times {factor:g}"
         program.remember(learn, text)
+        _trained[learn] = self
         return learn
 
     def _make(self, names: dict[str, Any]) -> Any:
@@ -266,6 +317,7 @@ def plan(
     Args:
         namespace: the user's variables, for names in `metrics` and `cbs`.
     """
+    asked = epochs
     item = first_item(dls)
     target = _target_kind(dls, item)
     notes = [_checked(dls)] if checks else []
@@ -319,12 +371,13 @@ def plan(
             learner.append("learn.to_fp16()")
         else:
             notes.append("No GPU here, so --mixed is left out: it would change nothing.")
-    callbacks = []
+    callbacks: list[str] = []
     if cbs is not None:
         text = _source("cbs", cbs, names)
         typed.append(text)
         several = isinstance(_evaluated(text, names, user, "cbs"), (list, tuple))
         callbacks.append(f"*{text}" if several else text)
+    own = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
     if save:
         callbacks.append(f"SaveModelCallback(fname={save!r})")
     if early_stop:
@@ -341,6 +394,9 @@ def plan(
     else:
         frozen = f", freeze_epochs={freeze_epochs}" if freeze_epochs != 1 else ""
         fit.append(f"learn.fine_tune({epochs}{f', {rate}' if rate else ''}{frozen}{extra})")
+    title = f"{found.name}, {epochs} epoch{'s' if epochs > 1 else ''}"
+    # A schedule ends near zero. One epoch more is a small cycle, at a tenth of the peak.
+    more = f"learn.fit_one_cycle(1, {rate or '2e-3'} / 10{own})"
     total = steps * (epochs + (0 if scratch else freeze_epochs))
     if scratch:
         notes.append(_scratch_note(epochs, batch, data, recipe.size if shrink else size))
@@ -348,7 +404,9 @@ def plan(
     downloads = pretrained and weights is None
     for text in typed:
         names |= {name: user[name] for name in program.free_names(text) if name in user and name not in names}
-    return Training(dls, found, data, learner, fit, names, typed, user, batch, notes, downloads, offline)
+    return Training(
+        dls, found, data, learner, fit, names, typed, user, batch, notes, downloads, offline, more, total, title, asked
+    )
 
 
 # ---------------------------------------------------------------- the lines

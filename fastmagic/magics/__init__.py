@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 # Name of each magic and the module that holds it, imported the first time the magic is used.
 MAGICS = {
+    "images": "images",
     "datablock": "data",
     "check": "data",
     "train": "learning",
     "models": "learning",
     "predict": "learning",
     "results": "learning",
+    "confusion": "panels",
+    "clean": "cleaning",
+    "pixels": "panels",
 }
 
 _preload: threading.Thread | None = None

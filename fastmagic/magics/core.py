@@ -254,6 +254,15 @@ class Place(Kind):
         return [*names, *paths(prefix)]
 
 
+class FileName(Kind):
+    """A file or folder by its name, there already or not."""
+
+    metavar = "PATH"
+
+    def complete(self, prefix: str, session: Session) -> Iterable[str]:
+        return paths(prefix)
+
+
 class NewName(Kind):
     """A name for a new variable."""
 
@@ -379,6 +388,25 @@ class Call:
         from IPython.display import display
 
         display(*things)
+
+    @property
+    def has_front_end(self) -> bool:
+        """Whether what is shown can be redrawn: in a kernel, not in a terminal."""
+        return hasattr(self.session.shell, "kernel")
+
+    def redraw(self) -> Callable[[Any], None]:
+        """Return a function that shows a thing below the cell, in place of the one before."""
+        from IPython.display import display
+
+        handle: list[Any] = []
+
+        def show(thing: Any) -> None:
+            if handle:
+                handle[0].update(thing)
+            else:
+                handle.append(display(thing, display_id=True))
+
+        return show
 
 
 def _how_to_make(type_name: str) -> str:

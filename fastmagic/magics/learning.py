@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ from .core import (
     Call,
     Choice,
     Expression,
+    FileName,
     Kind,
     Number,
     Option,
@@ -20,6 +20,7 @@ from .core import (
     is_reference,
     magic,
     paths,
+    short_message,
 )
 
 
@@ -62,13 +63,6 @@ class _Pattern(Kind):
         from ..learning.architectures import known_names
 
         return known_names()
-
-
-class _NewFile(Kind):
-    metavar = "FILE"
-
-    def complete(self, prefix: str, session: Session) -> Iterable[str]:
-        return paths(prefix)
 
 
 class _Word(Kind):
@@ -135,6 +129,8 @@ def _metric_names() -> list[str]:
     Option("--mixed", "mixed precision, on a GPU"),
     Option("--cbs", "fastai callbacks: variables or expressions, separated by commas", Expression()),
     Option("--no-check", "skip the look at the data before training"),
+    Option("--detach", "give the prompt back at once; NAME is bound when the training ends, training steers it"),
+    Option("--inline", "train in the main thread, for callbacks that insist on it"),
     examples="""
         %train                                    # the newest DataLoaders, resnet18
         %train dls resnet18 --epochs 3 --into learn
@@ -142,6 +138,7 @@ def _metric_names() -> list[str]:
         %train dls tiny                           # needs no internet: it comes with fastmagic
         %train dls resnet18 --no-pretrained       # from random weights
         %train dls resnet34 --save best --early-stop 3
+        %train dls --epochs 20 --detach           # then: training.pause(), .resume(), .stop(), .wait()
         %train dls --code                         # the plain fastai program
     """,
     gives="learn",
@@ -151,8 +148,10 @@ def train(call: Call) -> Any:
     Train a model on DataLoaders and get an ordinary fastai Learner.
 
     Pretrained weights are fine-tuned; without them all layers train in one cycle, by a recipe that
-    learns in few epochs. Interrupting stops after the running batch and keeps what was learned.
+    learns in few epochs. The panel below the cell draws the loss and steers: stop, pause, learning rate, one epoch
+    more. Stopping or interrupting ends after the running batch and keeps what was learned.
     """
+    from ..learning.improvement import improvement
     from ..learning.train import plan
 
     settings, options = call.session.settings, call.options
@@ -180,9 +179,63 @@ def train(call: Call) -> Any:
     if options["code"]:
         print(planned.code(call.words["dls"], options["into"] or "learn"))
         return None
-    from ..learning.progress import EpochTable
+    if options["detach"] and options["inline"]:
+        raise FastmagicError("--detach trains in a thread of its own, --inline in none.", "Choose one of them.")
+    learn = _trained(call, planned)
+    if learn is not None and (said := improvement(learn, dls)):
+        print(said)
+    return learn
 
-    return planned.run(watch=[EpochTable(_live(call))], quiet=True)
+
+def _trained(call: Call, planned: Any) -> Any:
+    """Run a training where it can be watched and steered; return its learner, or nothing where it goes on by itself."""
+    from ..learning.control import Control
+    from ..learning.progress import EpochTable, print_lines
+    from ..learning.worker import TrainingRun
+
+    options, control = call.options, Control()
+    if not call.has_front_end or planned.draws:
+        watch = [EpochTable(print_lines())]
+
+        def plain() -> Any:
+            return planned.run(watch, quiet=True, control=control)
+
+        return _detached(call, TrainingRun(plain, control)) if options["detach"] else plain()
+    from ..panels.kernel import pumping
+    from ..panels.loss_plot import LossPlot
+
+    plot = LossPlot(planned.title, control, planned.total, whole=False)
+
+    def train() -> Any:
+        try:
+            learn = planned.run([plot], plot.note if options["detach"] else print, quiet=True, control=control)
+        except BaseException as error:
+            if options["detach"]:  # no cell to fail
+                plot.note(short_message(error))
+            plot.finish(f"failed: {type(error).__name__}")
+            raise
+        plot.finish("stopped" if control.asked else "")
+        return learn
+
+    control.can_extend = True
+    planned.announce()
+    plot.show()
+    if options["inline"]:
+        return train()
+    run = TrainingRun(train, control, pumping)
+    return _detached(call, run) if options["detach"] else run.start().wait()
+
+
+def _detached(call: Call, run: Any) -> None:
+    name = call.options["into"] or "learn"
+
+    def bind(run: Any) -> None:
+        if run.learn is not None:
+            call.session.bind(name, run.learn)
+
+    run.start(then=bind)
+    call.session.bind("training", run)
+    print(f"Training in the background; {name} is bound when it ends. training.stop(), .pause(), .wait() steer it.")
 
 
 def _listed(expression: Any) -> str | None:
@@ -197,27 +250,9 @@ def _listed(expression: Any) -> str | None:
 
 def _live(call: Call) -> Any:
     """Return a function that shows a thing in place of the one before: redrawn in a front end, by lines in a terminal."""
-    if not hasattr(call.session.shell, "kernel"):
-        printed: list[str] = []
+    from ..learning.progress import print_lines
 
-        def lines(shown: Any) -> None:
-            rows = [line for line in shown.text.splitlines() if not line.startswith("epoch ") or "of" not in line]
-            for line in rows[len(printed) :]:
-                printed.append(line)
-                print(line, file=sys.stdout, flush=True)
-
-        return lines
-    from IPython.display import display
-
-    handle: list[Any] = []
-
-    def redraw(shown: Any) -> None:
-        if handle:
-            handle[0].update(shown)
-        else:
-            handle.append(display(shown, display_id=True))
-
-    return redraw
+    return call.redraw() if call.has_front_end else print_lines()
 
 
 @magic(
@@ -253,7 +288,7 @@ class _Items(Place):
         many=True,
     ),
     Option("--learn", "the Learner, or the file of an exported one that you trust", _LearnerOrFile()),
-    Option("--csv", "write the table of many predictions to this file", _NewFile()),
+    Option("--csv", "write the table of many predictions to this file", FileName()),
     Option("--column", "the column of a DataFrame that names the files", _Word()),
     Option("--top", "how many classes to show for one item (default: 5)", Number(int, minimum=1)),
     examples="""
@@ -262,6 +297,7 @@ class _Items(Place):
         %predict 'photos/*.jpg' --csv preds.csv
         %predict https://example.com/bird.jpg
         %predict my_array --learn export.pkl
+        %predict                                # a panel: upload, drop, paste, camera, address
     """,
     gives="preds",
 )
@@ -269,7 +305,8 @@ def predict(call: Call) -> Any:
     """
     Say what a model makes of an item: picture, decision and probability by class name; or of many, as a table.
 
-    For many items NAME is a DataFrame, and what cannot be read is listed and skipped.
+    For many items NAME is a DataFrame, and what cannot be read is listed and skipped. Without an item, a panel asks
+    for pictures: by upload, drop, paste, camera or address. NAME is the panel then: NAME.last, NAME.history.
     """
     from ..learning import predict as predicting
     from ..learning.predictions import Predictions
@@ -277,7 +314,7 @@ def predict(call: Call) -> Any:
     options = call.options
     items = options["items"]
     if not items:
-        raise FastmagicError("What should be predicted?", "Name a file, URL, folder or variable: %predict bird.jpg")
+        return _predictor(call)
     learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
     item = items[0] if len(items) == 1 else list(items)
     if options["code"]:
@@ -300,13 +337,32 @@ def predict(call: Call) -> Any:
     return found.frame if isinstance(found, Predictions) else found
 
 
+def _predictor(call: Call) -> Any:
+    from ..panels.predictor import predictor, predictor_code, takes_texts
+
+    options = call.options
+    if options["csv"] or options["column"]:
+        raise FastmagicError("What should be predicted?", "Name a file, URL, folder or variable: %predict bird.jpg")
+    learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
+    if options["code"]:
+        print(predictor_code(_learn_expression(call), texts=not isinstance(learn, str) and takes_texts(learn)))
+        return None
+    panel = predictor(learn, **({"top": options["top"]} if options["top"] else {}))
+    call.show(panel)
+    return panel
+
+
+def _learn_expression(call: Call) -> str:
+    file = call.options["learn"] if isinstance(call.options["learn"], str) else None
+    return f"load_learner({file!r})" if file else call.words.get("learn", "learn")
+
+
 def _predict_code(call: Call, item: Any) -> str:
     from ..learning.predict import predict_code
 
     words = call.words["items"]
     names = [word if word.isidentifier() and word in call.session.namespace else repr(word) for word in words]
-    file = call.options["learn"] if isinstance(call.options["learn"], str) else None
-    learn = f"load_learner({file!r})" if file else call.words.get("learn", "learn")
+    learn = _learn_expression(call)
     word = words[0]
     many = len(words) > 1 or isinstance(item, (list, tuple)) or hasattr(item, "columns")
     expression = f"[{', '.join(names)}]" if len(words) > 1 else names[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from traitlets import Bool, Int
+from traitlets import Bool, Int, Unicode
 from traitlets.config import Configurable
 
 from ..errors import FastmagicError, did_you_mean
@@ -21,6 +21,12 @@ class FastMagic(Configurable):
     ).tag(config=True)
     show = Int(6, min=0, help="How many pictures %datablock shows.").tag(config=True)
     offline = Bool(False, help="Never ask the internet for pretrained weights; use what is cached.").tag(config=True)
+    proxy = Unicode(
+        "", help="Proxy for %images, http://user:password@host:port; empty: the environment's (HTTPS_PROXY)."
+    ).tag(config=True)
+    ca_bundle = Unicode(
+        "", help="PEM file of the certificates to trust; empty: REQUESTS_CA_BUNDLE, SSL_CERT_FILE or the usual ones."
+    ).tag(config=True)
 
     @classmethod
     def attach(cls, shell: Any) -> FastMagic:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SCREENSHOTS = Path(__file__).parent / "screenshots"
+from front_ends import SCREENSHOTS
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory) -> Path:
+    """The page: one that CI has just had the README's command write, or one made here."""
+    if made := os.environ.get("FASTMAGIC_DEMO"):
+        return Path(made)
     folder = tmp_path_factory.mktemp("demo")
     done = subprocess.run(
         [sys.executable, "-m", "fastmagic.cli", "demo", "--no-open", "--output", "page.html"],
@@ -26,19 +27,6 @@ def page_file(tmp_path_factory) -> Path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "page.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

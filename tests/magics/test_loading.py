@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-HEAVY = ("torch", "fastai", "pandas", "matplotlib", "ipywidgets", "timm", "numpy", "PIL")
+HEAVY = ("torch", "fastai", "aiohttp", "ddgs", "pandas", "matplotlib", "ipywidgets", "timm", "numpy", "PIL")
 
 
 def fresh_python(code: str) -> str:
@@ -37,7 +37,7 @@ def test_help_and_importing_the_package_import_nothing_heavy():
         shell = InteractiveShell.instance()
         shell.run_line_magic('load_ext', 'fastmagic')
         with contextlib.redirect_stdout(io.StringIO()):
-            for name in ('datablock', 'train', 'predict', 'results', 'check', 'models'):
+            for name in ('images', 'datablock', 'train', 'predict', 'results', 'check', 'models'):
                 shell.run_line_magic(name, '--help')
         print([name for name in {HEAVY} if name in sys.modules])
     """)

@@ -1,0 +1,551 @@
+"""Real front ends for tests: starts each server on a free port and drives its notebooks in Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import nbformat
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / "screenshots"
+FAILURES = SCREENSHOTS / "failures"
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PATIENCE = 90_000  # ms for the state that a test waits for: much on a busy machine, and nothing where it is there
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-component-update",
+]
+
+# The environment of the tests, and those beside it that tests/browser/environments makes.
+HERE = Path(sys.executable)
+LAB_RISE = ROOT / ".venv-lab-rise" / "bin" / "python"
+KERNELS = {
+    "python3": HERE,
+    "ipykernel-6.17.1": ROOT / ".venv-ipykernel617" / "bin" / "python",  # as on Kaggle: ipywidgets 8.1.5
+    "ipykernel-7.3": ROOT / ".venv-ipykernel73" / "bin" / "python",
+    "ipykernel-7.4": HERE,
+    # As on Colab: ipywidgets 7.7.1, which JupyterLab with ipywidgets 8 refuses to show; nbclassic shows it.
+    "oldest": ROOT / ".venv-oldest" / "bin" / "python",
+}
+
+# One small language for all front ends, `fm`, here as JupyterLab and Notebook 7 speak it ...
+LAB_JS = """
+window.fm = {
+  pending: 0,
+  panel: () => [...(window.jupyterapp?.shell?.widgets('main') ?? [])].find(w => w.context && w.content?.widgets),
+  kernel: () => fm.panel()?.sessionContext.session?.kernel,
+  cells: () => fm.panel().content.widgets,
+  code: () => fm.cells().filter(cell => cell.model.type === 'code'),
+  open: () => !!fm.panel()?.context.isReady && fm.panel().isVisible && fm.cells().length > 0,
+  idle: () => fm.pending === 0 && fm.kernel()?.status === 'idle' && fm.kernel().connectionStatus === 'connected',
+  start: command => { fm.pending++; jupyterapp.commands.execute(command).finally(() => fm.pending--); },
+  runAll: () => fm.start('notebook:run-all-cells'),
+  run: i => {
+    fm.panel().content.activeCellIndex = fm.cells().indexOf(fm.code()[i]);
+    fm.start('notebook:run-cell');
+  },
+  show: i => fm.code()[i].node.scrollIntoView(),
+  save: () => fm.panel().context.save(),
+  nudge: () => { fm.kernel()?.requestKernelInfo(); },
+};
+"""
+# ... as nbclassic does ...
+CLASSIC_JS = """
+window.fm = {
+  notebook: () => window.Jupyter?.notebook,
+  code: () => fm.notebook().get_cells().filter(cell => cell.cell_type === 'code'),
+  open: () => !!fm.notebook()?._fully_loaded && fm.code().length > 0,
+  looked: false,
+  kernel: () => fm.notebook().kernel,
+  // A cell is done when both the reply to its last message and the end of its outputs are here.
+  done: cell => {
+    const {shell_done = true, iopub_done = true} = fm.kernel()._msg_callbacks[cell.last_msg_id] ?? {};
+    return cell.input_prompt_number !== '*' && shell_done && iopub_done;
+  },
+  idle: () => fm.looked && !!fm.kernel()?.info_reply.banner && !fm.notebook().kernel_busy && fm.code().every(fm.done),
+  runAll: () => fm.notebook().execute_all_cells(),
+  run: i => fm.notebook().execute_cells([fm.notebook().find_cell_index(fm.code()[i])]),
+  show: i => fm.code()[i].element[0].scrollIntoView(),
+  save: () => fm.notebook().save_notebook().then(() => null),
+  nudge: () => { fm.kernel()?.kernel_info(); },
+};
+// The first look of ipywidgets for widgets in the kernel ends with drawing all outputs anew: no cell may run before that.
+const looking = setInterval(() => {
+  if (!fm.notebook()) return;
+  clearInterval(looking);
+  const kind = Object.getPrototypeOf(fm.notebook());
+  const get_cells = kind.get_cells;
+  kind.get_cells = function () {
+    fm.looked ||= new Error().stack.includes('jupyter-js-widgets');
+    return get_cells.call(this);
+  };
+}, 5);
+"""
+# ... and RISE on it ...
+RISE_JS = f"""{CLASSIC_JS}
+fm.classic = {{...fm}};
+fm.started = false;
+fm.open = () => {{
+  const actions = window.Jupyter?.keyboard_manager?.actions;
+  if (!fm.started && fm.classic.open() && actions.exists('RISE:slideshow')) {{
+    fm.started = true;
+    actions.call('RISE:slideshow');  // as Alt-R does
+  }}
+  return fm.started && document.querySelector('section.present') !== null;
+}};
+fm.show = i => window.Reveal.slide(i);
+fm.run = i => {{ fm.show(i); fm.classic.run(i); }};
+"""
+# ... jupyterlab-rise, whose page shows its application to nobody, by address, keys and the server's word ...
+LAB_RISE_JS = """
+window.fm = {
+  sleep: ms => new Promise(done => setTimeout(done, ms)),
+  code: () => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')],
+  open: () => document.querySelector('.jp-Notebook section.present') !== null,
+  idle: async () => {
+    const sessions = await (await fetch('/api/sessions')).json();
+    const here = decodeURIComponent(location.pathname).replace('/rise/', '');
+    return sessions.some(s => s.path === here && s.kernel.execution_state === 'idle' && s.kernel.connections > 0) &&
+      !fm.code().some(cell => cell.querySelector('.jp-InputPrompt')?.textContent.includes('*'));
+  },
+  press: (i, how) => {
+    const editor = fm.code()[i].querySelector('.cm-content');
+    editor.focus();
+    editor.dispatchEvent(new KeyboardEvent('keydown', {...how, bubbles: true, cancelable: true}));
+  },
+  current: () => fm.code().findIndex(cell => cell.closest('section').classList.contains('present')),
+  show: async i => {
+    for (let n = 0; fm.current() !== i && n < 50; n++) {
+      location.hash = n % 2 ? `#/slide-${i}-0` : `#/${i}`;
+      await fm.sleep(50);
+    }
+    const place = () => JSON.stringify(fm.code()[i].getBoundingClientRect());
+    for (let before = ''; before !== place(); await fm.sleep(100)) before = place();
+  },
+  prompt: i => fm.code()[i].querySelector('.jp-InputPrompt')?.textContent,
+  run: async i => {  // by Shift-Enter, which works a moment after all else and also goes to the next slide: come back
+    await fm.show(i);
+    const before = fm.prompt(i);
+    for (let n = 0; fm.prompt(i) === before && n < 50; n++) {
+      fm.press(i, {key: 'Enter', code: 'Enter', keyCode: 13, shiftKey: true});
+      await fm.sleep(100);
+    }
+    document.activeElement.blur();  // or the first click would only leave the editor
+    await fm.show(i);
+  },
+  runAll: async () => {
+    for (const i of fm.code().keys()) await fm.run(i);
+    await fm.show(0);
+  },
+  save: () => fm.press(fm.current(), {key: 's', code: 'KeyS', keyCode: 83, ctrlKey: true}),
+};
+"""
+# ... and Voila, which has run everything before it shows anything.
+VOILA_JS = """
+window.fm = {
+  open: () => document.querySelector('#main #rendered_cells') !== null,
+  idle: () => true,
+  runAll: () => null,
+  run: () => null,
+  show: i => document.querySelectorAll('.jp-CodeCell')[i].scrollIntoView(),
+};
+"""
+
+JUPYTER = (
+    "--ServerApp.root_dir={root}",
+    "--ServerApp.ip=127.0.0.1",
+    "--ServerApp.port={port}",
+    "--ServerApp.port_retries=0",
+    "--ServerApp.disable_check_xsrf=True",
+    "--ServerApp.open_browser=False",
+    "--IdentityProvider.token=",
+    "--LabApp.expose_app_in_browser=True",
+    "--JupyterNotebookApp.expose_app_in_browser=True",
+    "--allow-root",
+)
+VOILA = (
+    "{root}",
+    "--Voila.ip=127.0.0.1",
+    "--Voila.port_retries=0",
+    "--port={port}",
+    "--token=",
+    "--no-browser",
+    "--VoilaConfiguration.allow_theme_override=YES",
+)
+
+
+SLIDES = ("rise", "lab_rise", "lab_rise_wrong")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What tells one front end from another: its program, its page, how to drive it."""
+
+    program: str
+    address: str
+    script: str
+    options: tuple[str, ...] = JUPYTER
+    python: Path = HERE
+    needs: tuple[str, ...] = ()
+    cell: str = ".jp-CodeCell"
+    output: str = ".jp-Cell-outputWrapper"
+    # The answer "no kernel" to the question which one to use instead of one that is missing.
+    no_kernel: str = ".jp-Dialog button:has-text('No Kernel')"
+    # Addresses it asks for and errors it makes by itself, whatever the notebook.
+    own: str = "(?!)"
+
+
+CLASSIC = {"cell": ".code_cell", "output": ".output_wrapper", "no_kernel": ".modal-dialog button:has-text('Without')"}
+CLASSIC_OWN = r"nbextensions/(voila|widgets)/|font at 'about:blank'|\(about:blank\)"
+RISE_OWN = r"/css\?family=|/(rise|notebook)\.css"  # a theme's fonts, a presenter's own style
+LAB_RISE_OWN = f"{RISE_OWN}|Maximum call stack size exceeded"
+
+KINDS = {
+    "lab": Kind("jupyterlab", "lab/tree/{}?reset", LAB_JS),
+    "notebook": Kind("notebook", "notebooks/{}", LAB_JS, own="reading 'schema'"),
+    "nbclassic": Kind("nbclassic", "nbclassic/notebooks/{}", CLASSIC_JS, **CLASSIC, own=CLASSIC_OWN),
+    "rise": Kind(
+        "nbclassic",
+        "nbclassic/notebooks/{}",
+        RISE_JS,
+        **CLASSIC,
+        needs=("rise",),
+        own=f"{CLASSIC_OWN}|{RISE_OWN}",
+    ),
+    "lab_rise": Kind(
+        "jupyterlab", "rise/{}", LAB_RISE_JS, python=LAB_RISE, needs=("jupyterlab_rise",), own=LAB_RISE_OWN
+    ),
+    # With a jupyterlab_widgets that jupyterlab-rise does not fit: widgets are not shown, stills must be.
+    "lab_rise_wrong": Kind("jupyterlab", "rise/{}", LAB_RISE_JS, needs=("jupyterlab_rise",), own=LAB_RISE_OWN),
+    "voila": Kind(
+        "voila", "voila/render/{}?theme={theme}", VOILA_JS, VOILA, own="@fortawesome/|shared module is not a function"
+    ),
+}
+
+
+class FrontEnd:
+    """A running server of one kind, with a folder of its own for notebooks and settings."""
+
+    def __init__(self, name: str, browser: Browser, folder: Path) -> None:
+        self.name, self.kind, self.browser = name, KINDS[name], browser
+        self.root = folder / "notebooks"
+        self.settings = folder / "config"
+        self.log = folder / "server.log"
+        self.shown: list[Shown] = []
+        kernels = folder / "data" / "kernels"
+        for kernel, python in KERNELS.items():
+            argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            spec = {"argv": argv, "display_name": kernel, "language": "python", "env": {"OMP_NUM_THREADS": "1"}}
+            _write(kernels / kernel / "kernel.json", spec)
+        self._setting("apputils-extension/notification", fetchNews="false", checkForUpdates=False)
+        self._setting("extensionmanager-extension/plugin", enabled=False)
+        self.root.mkdir()
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}/"
+        own = {f"JUPYTER_{of.upper()}_DIR": str(folder / of) for of in ("config", "data", "runtime")}
+        self._log = self.log.open("wb")
+        self._process = subprocess.Popen(
+            [
+                self.kind.python,
+                "-m",
+                self.kind.program,
+                *(o.format(root=self.root, port=port) for o in self.kind.options),
+            ],
+            env={**os.environ, **own, "JUPYTER_PREFER_ENV_PATH": "0", "IPYTHONDIR": str(folder / "ipython")},
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _wait(self._answers, PATIENCE / 1000, lambda: f"{name} did not start:\n{self.log.read_text()[-2000:]}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def open(
+        self,
+        cells: Sequence[str],
+        *,
+        kernel: str = "python3",
+        dark: bool = False,
+        width: int = 1280,
+        height: int = 900,
+        name: str = "notebook",
+    ) -> Shown:
+        """Writes a notebook of these code cells, each a slide of its own, and opens it; nothing has run yet."""
+        need(KERNELS[kernel], ("ipykernel",))
+        slide = {"slideshow": {"slide_type": "slide"}}
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": kernel}})
+        notebook.cells = [nbformat.v4.new_code_cell(source, metadata=slide) for source in cells]
+        if self.name in SLIDES:
+            notebook.metadata["rise"] = {"transition": "none", "center": False}  # nothing moves under the mouse
+            notebook.cells.append(nbformat.v4.new_markdown_cell("The end", metadata=slide))
+        path = self.root / f"{name}.ipynb"
+        for shown in [shown for shown in self.shown if shown.path == path]:  # a session of its name would be taken over
+            shown.close()
+        nbformat.write(notebook, path)
+        shown = Shown(self, path, kernel, dark, width, height)
+        self.shown.append(shown)
+        shown.arrive()
+        return shown
+
+    def theme(self, dark: bool) -> None:
+        """Sets the theme for pages opened from now on."""
+        self._setting("apputils-extension/themes", theme="JupyterLab Dark" if dark else "JupyterLab Light")
+
+    def api(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        """Asks the server's REST interface."""
+        data = None if body is None else json.dumps(body).encode()
+        return json.loads(self._get("api/" + path, data, method) or b"null")
+
+    def stop(self, wait: bool = True) -> None:
+        """Ends kernels, then the server, then whatever of its process group is left."""
+        for shown in list(self.shown):
+            shown.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        if wait:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(15)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._log.close()
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"{self.name} ended:\n{self.log.read_text()[-2000:]}")
+        try:
+            return bool(self._get("voila/tree" if self.name == "voila" else "api/status"))
+        except OSError:
+            return False
+
+    def _get(self, path: str, data: bytes | None = None, method: str = "GET") -> bytes:
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+            return bytes(answer.read())
+
+    def _setting(self, plugin: str, **values: Any) -> None:
+        _write(self.settings / "lab/user-settings/@jupyterlab" / f"{plugin}.jupyterlab-settings", values)
+
+
+class Shown:
+    """A notebook open in a front end."""
+
+    def __init__(self, front_end: FrontEnd, path: Path, kernel: str, dark: bool, width: int, height: int) -> None:
+        self.front_end, self.path, self.dark = front_end, path, dark
+        # Up to 7.3, ipykernel may leave a request unread that comes in while it sends a reply, until the next one
+        # comes (7.4's SubshellManager tells how): a person clicks again, a test asks the kernel who it is.
+        self._nudges = kernel == "ipykernel-7.3"
+        self.foreign: list[str] = []
+        self.console: list[str] = []  # errors alone, without the front end's own
+        self.heard: list[str] = []  # all of it
+        self._context = front_end.browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        self._context.set_default_timeout(PATIENCE)
+        self._context.add_init_script(front_end.kind.script)
+        self._context.on("request", lambda request: self._asked(request.url))
+        self.page = self._new_page()
+
+    def arrive(self, *, kernel: bool = True) -> None:
+        """Goes to the notebook and waits until it is there, with a kernel or without."""
+        self.front_end.theme(self.dark)
+        address = self.front_end.kind.address.format(self.path.name, theme="dark" if self.dark else "light")
+        self.page.goto(self.front_end.url + address, timeout=300_000)
+        self._there(kernel)
+
+    def run_all(self, wait: bool = True, timeout: float = 240) -> None:
+        """Runs all cells."""
+        self._start("fm.runAll()")
+        if wait:
+            self.wait_idle(timeout)
+
+    def run(self, i: int, wait: bool = True, timeout: float = 240) -> None:
+        """Runs the i-th code cell; in a slide show, goes to its slide first."""
+        self._start(f"fm.run({i})")
+        if wait:
+            self.wait_idle(timeout)
+
+    def _start(self, script: str) -> None:
+        self.page.evaluate(script)
+        if self._nudges:
+            self.page.evaluate("for (const s of [1, 3, 9]) setTimeout(() => fm.nudge?.(), 1000 * s)")
+
+    def wait_idle(self, timeout: float = 240) -> None:
+        """Waits until the kernel has nothing to do."""
+        self.page.wait_for_function("fm.idle()", timeout=timeout * 1000)
+
+    def show(self, i: int) -> None:
+        """Brings the i-th code cell into view: its slide, or by scrolling."""
+        self.page.evaluate(f"fm.show({i})")
+
+    def output(self, i: int) -> Locator:
+        """The output area of the i-th code cell."""
+        return self.page.locator(self.front_end.kind.cell).nth(i).locator(self.front_end.kind.output)
+
+    def save(self) -> nbformat.NotebookNode:
+        """Saves the notebook as its front end does, and reads what is on disk then."""
+        before = self.path.stat().st_mtime_ns
+        self.page.evaluate("fm.save()")
+        _wait(lambda: self.path.stat().st_mtime_ns != before, PATIENCE / 1000, lambda: "the notebook was not saved")
+        return nbformat.read(self.path, 4)
+
+    def save_until(self, i: int, holds: Callable[[Any], bool]) -> Any:
+        """Saves until the i-th cell's first output is as wanted, and returns its data: a still follows its panel."""
+        data: list[Any] = [None]
+
+        def held() -> bool:
+            outputs = self.save().cells[i].outputs
+            data[0] = outputs[0].get("data", {}) if outputs else {}
+            return holds(data[0])
+
+        _wait(held, 60, lambda: f"the saved output of cell {i} stayed {str(data[0])[:2000]}")
+        return data[0]
+
+    def reload(self) -> None:
+        """Loads the page anew; the kernel lives (but Voila starts another)."""
+        self.page.reload()
+        self._there(kernel=True)
+
+    def reopen(self, *, kernel: bool = False) -> None:
+        """Ends the kernel and opens the notebook as it was saved in a new page, without a kernel or with a fresh one."""
+        self.page.close()
+        self.end_kernel()
+        if not kernel:  # One that nobody has: the front end asks, and the answer is "none".
+            notebook = self.front_end.api(f"contents/{self.path.name}")
+            notebook["content"]["metadata"]["kernelspec"] = {"name": "none", "display_name": "none"}
+            self.front_end.api(f"contents/{self.path.name}", "PUT", notebook)
+        self.page = self._new_page()
+        self.arrive(kernel=kernel)
+
+    def end_kernel(self) -> None:
+        """Shuts this notebook's kernel down (Voila's ends with its page)."""
+        if self.front_end.name != "voila":
+            for session in self.front_end.api("sessions"):
+                if session["path"] == self.path.name:
+                    self.front_end.api(f"sessions/{session['id']}", "DELETE")
+
+    def screenshot(self, label: str, **options: Any) -> Path:
+        """Takes a picture of the page into screenshots/ at the root of the repository."""
+        SCREENSHOTS.mkdir(exist_ok=True)
+        path = SCREENSHOTS / f"{self.front_end.name}-{label}{'-dark' * self.dark}.png"
+        self.page.screenshot(path=path, **options)
+        return path
+
+    def evidence(self, folder: Path) -> None:
+        """Leaves what a failed test is understood by: the page as a picture, its console, its server's log."""
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{self.front_end.name}-{self.path.stem}"
+        with contextlib.suppress(Exception):  # a page that hangs or is gone must not hide the failure itself
+            self.page.screenshot(path=folder / f"{name}.png", timeout=10_000)
+        (folder / f"{name}-console.txt").write_text("\n".join(self.heard), encoding="utf-8")
+        shutil.copy(self.front_end.log, folder / f"{self.front_end.name}-server.log")
+
+    def close(self) -> None:
+        """Closes the page and ends the kernel."""
+        if self in self.front_end.shown:
+            self.front_end.shown.remove(self)
+            self._context.close()
+            with contextlib.suppress(OSError):
+                self.end_kernel()
+
+    def __enter__(self) -> Shown:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _there(self, kernel: bool) -> None:
+        if not kernel:
+            self.page.locator(self.front_end.kind.no_kernel).click()
+        self.page.wait_for_function("window.fm?.open()")
+        if kernel:
+            self.wait_idle()
+
+    def _new_page(self) -> Page:
+        page = self._context.new_page()
+        page.on("dialog", lambda dialog: dialog.accept())  # "Leave this page?"
+        page.on("websocket", lambda socket: self._asked(socket.url))
+        page.on("pageerror", lambda error: self._told(str(error)))
+        page.on("console", lambda told: self._told(f"{told.text} ({told.location['url']})", told.type))
+        return page
+
+    def _asked(self, url: str) -> None:
+        address = urlsplit(url)
+        outside = address.scheme in ("http", "https", "ws", "wss") and address.hostname != "127.0.0.1"
+        if outside and not re.search(self.front_end.kind.own, url):
+            self.foreign.append(url)
+
+    def _told(self, text: str, kind: str = "error") -> None:
+        self.heard.append(f"{kind}: {text}")
+        if kind == "error" and not re.search(self.front_end.kind.own, text):
+            self.console.append(text)
+
+
+def need(python: Path, modules: tuple[str, ...]) -> None:
+    """Skips the test where this environment or one of these modules is missing; in CI, that is a failure."""
+    if not _has(python, modules):
+        missing(
+            f"{python.parent.parent.name} with {' and '.join(modules)} is not here (bash tests/browser/environments makes it)"
+        )
+
+
+def missing(told: str) -> None:
+    """Something that a test needs is not here: skips it, but fails it in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(told)
+    pytest.skip(told)
+
+
+@functools.cache
+def _has(python: Path, modules: tuple[str, ...]) -> bool:
+    look = "import sys, importlib.util; sys.exit(not all(map(importlib.util.find_spec, sys.argv[1:])))"
+    return python.exists() and subprocess.run([python, "-c", look, *modules]).returncode == 0
+
+
+def _write(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _wait(done: Callable[[], bool], seconds: float, told: Callable[[], str]) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > until:
+            raise TimeoutError(told())
+        time.sleep(0.1)
