@@ -1,15 +1,17 @@
-"""Where rejected files go: a hidden folder beside the data, with a journal that brings each of them back.
+"""Moving files of a data set so that each can come back: to quarantine, or into the folder of another class.
 
-`get_image_files` does not look into folders whose name begins with a dot, so what lies here is out of the
-data set. Each move is written to the journal, and the journal to the disk, before the file moves: after a
-crash every file is either where it was or in quarantine, and the journal knows both places.
+Quarantine is a hidden folder beside the data; `get_image_files` does not look into folders whose name begins with a dot,
+so what lies there is out of the data set. Each move is written to a journal, and the journal to the disk, before the
+file moves: after a crash every file is either where it was or where it was to go, and the journal knows both places.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,7 +23,7 @@ HOME = Path(".fastmagic") / "quarantine"
 JOURNAL = "journal.jsonl"
 
 
-def quarantine(folder: Path, files: Sequence[tuple[Path, str]]) -> list[tuple[Path, Path]]:
+def quarantine(folder: Path, files: Sequence[tuple[Path, str]], by: str = "check") -> list[tuple[Path, Path]]:
     """Move files of a data folder into its quarantine, class sub-folders and all; `restore` brings them back.
 
     Files that are gone already, lie outside `folder` or are links are left alone, so doing it twice does no
@@ -30,6 +32,7 @@ def quarantine(folder: Path, files: Sequence[tuple[Path, str]]) -> list[tuple[Pa
     Args:
         folder: the data folder.
         files: (file, reason) for each file to move.
+        by: who moves them; `restore` asks for it.
 
     Returns:
         (old place, new place) of each file that moved.
@@ -41,75 +44,96 @@ def quarantine(folder: Path, files: Sequence[tuple[Path, str]]) -> list[tuple[Pa
         >>> quarantine(Path("birds"), [(Path("birds/owl/7.jpg"), "truncated")])  # doctest: +SKIP
         [(Path('birds/owl/7.jpg'), Path('birds/.fastmagic/quarantine/owl/7.jpg'))]
     """
-    home = folder / HOME
+    return relocate(folder, [(file, None, reason) for file, reason in files], by)
+
+
+def relocate(folder: Path, moves: Sequence[tuple[Path, Path | None, str]], by: str) -> list[tuple[Path, Path]]:
+    """Move files of a data folder to other places in it, as one batch; otherwise as `quarantine`.
+
+    A place that is taken is left alone: the file then goes beside it under a free name.
+
+    Args:
+        folder: the data folder.
+        moves: (file, its new place or `None` for quarantine, reason).
+        by: who moves them.
+    """
+    _finish(folder)
     batch = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     taken: set[Path] = set()
-    records, moves = [], []
-    for file, reason in files:
-        inside = _inside(file, folder)
+    records, planned = [], []
+    for file, place, reason in moves:
+        inside = inside_of(file, folder)
         if inside is None or not file.is_file():
             continue
-        target = _free(home / inside, taken)
+        target = _free(folder / HOME / inside if place is None else place, taken)
         taken.add(target)
-        moves.append((file, target))
+        planned.append((file, target))
         records.append(
             {
                 "op": "move",
+                "by": by,
                 "batch": batch,
                 "from": inside.as_posix(),
-                "to": target.relative_to(folder).as_posix(),
+                "to": Path(os.path.relpath(target, folder)).as_posix(),
                 "reason": reason,
-                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                "sha256": _sha256(file),
                 "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             }
         )
     if not records:
         return []
     try:
-        for _, target in moves:
+        (folder / HOME).mkdir(parents=True, exist_ok=True)
+        for _, target in planned:
             target.parent.mkdir(parents=True, exist_ok=True)
-        _append(home / JOURNAL, records)
-        for file, target in moves:
-            os.rename(file, target)
+        append_lines(folder / HOME / JOURNAL, records)
+        for file, target in planned:
+            _shift(file, target)
+        append_lines(folder / HOME / JOURNAL, [{"op": "done", "batch": batch}])
     except OSError as error:
         raise FastmagicError(
-            f"Files cannot be moved out of '{folder}': {error.strerror or error}.",
-            "Copy the data to a folder you may write to. What has moved already comes back with --undo.",
+            f"Files cannot be moved out of their places in '{folder}': {error.strerror or error}.",
+            "Copy the data to a folder you may write to. What has moved already can be brought back.",
         ) from error
-    return moves
+    return planned
 
 
-def restore(folder: Path) -> list[tuple[Path, Path]]:
-    """Bring back what the last `quarantine` of this folder moved, each file to its own place.
+def restore(folder: Path, by: str = "check") -> list[tuple[Path, Path]]:
+    """Bring back what was moved last, each file to its own place.
 
-    A place that has been taken since is left as it is; the file then comes back beside it under a free name.
+    A place that has been taken since is left as it is; the file then comes back beside it under a free name. A file
+    that was changed after it moved into another class stays there.
+
+    Args:
+        folder: the data folder.
+        by: who moved them.
 
     Returns:
-        (place in quarantine, place it went back to) of each file.
+        (place it was moved to, place it went back to) of each file.
 
     Raises:
-        FastmagicError: nothing is in quarantine, or the folder cannot be written to.
+        FastmagicError: nothing is there to bring back, or the folder cannot be written to.
     """
+    _finish(folder)
     journal = folder / HOME / JOURNAL
-    records = _read(journal)
-    # A batch counts as long as a file of it is in quarantine; one that crashed before its first move is not.
-    batches = [r["batch"] for r in records if r["op"] == "move" and os.path.lexists(folder / r["to"])]
-    if not batches:
+    batch = last_batch(folder, by)
+    if not batch:
         raise FastmagicError(f"Nothing is in quarantine in '{folder}'.", "There is nothing to undo.")
     back = []
     try:
-        for record in reversed(records):
-            if record["op"] != "move" or record["batch"] != batches[-1]:
-                continue
+        for record in reversed(batch):
             stored, place = folder / record["to"], folder / record["from"]
-            if not os.path.lexists(stored):  # it never moved (a crash came first), or it is back already
+            if not _is_ours(folder, record):  # it never moved (a crash came first), or it is back already
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            place = _free(place, set())
-            os.rename(stored, place)
+            if _is_copied(stored, place):  # to another device, and then a crash
+                stored.unlink()
+            else:
+                place = _free(place, set())
+                _shift(stored, place)
             back.append((stored, place))
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        _append(journal, [{"op": "undo", "batch": batches[-1], "time": now}])
+        append_lines(journal, [{"op": "undo", "batch": batch[0]["batch"], "time": now}])
     except OSError as error:
         raise FastmagicError(
             f"Files cannot be moved back into '{folder}': {error.strerror or error}.",
@@ -118,7 +142,79 @@ def restore(folder: Path) -> list[tuple[Path, Path]]:
     return back
 
 
-def _inside(file: Path, folder: Path) -> Path | None:
+def last_batch(folder: Path, by: str) -> list[dict[str, Any]]:
+    """Return the records of the last batch that `restore` would bring back; empty where there is none."""
+    records = read_lines(folder / HOME / JOURNAL)
+    moves: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["op"] == "move" and record.get("by", "check") == by:
+            moves.setdefault(record["batch"], []).append(record)
+        elif record["op"] == "undo":
+            moves.pop(record["batch"], None)
+    # A batch that crashed before its first move is none.
+    return next((b for b in reversed(moves.values()) if any(_is_ours(folder, record) for record in b)), [])
+
+
+def _is_ours(folder: Path, record: dict[str, Any]) -> bool:
+    """Tell whether the file at the place that a record names is the one that was moved there."""
+    stored = folder / record["to"]
+    if Path(record["to"]).is_relative_to(HOME):
+        return os.path.lexists(stored)
+    try:
+        return _sha256(stored) == record["sha256"] and not stored.is_symlink()
+    except OSError:
+        return False
+
+
+def _finish(folder: Path) -> None:
+    """After a crash in a move to another device, take away the copy that was left at the old place."""
+    records = read_lines(folder / HOME / JOURNAL)
+    closed = {record["batch"] for record in records if record["op"] in ("done", "undo")}
+    for record in records:
+        if record["op"] != "move" or record["batch"] in closed:
+            continue
+        old, new = folder / record["from"], folder / record["to"]
+        part = _part(new)
+        if part.exists():
+            part.unlink()
+        if _is_copied(old, new):
+            old.unlink()
+
+
+def _is_copied(old: Path, new: Path) -> bool:
+    """Tell whether a file was copied whole to another device, and not yet taken away here."""
+    if not (old.is_file() and new.is_file()) or os.stat(old).st_dev == os.stat(new).st_dev:
+        return False
+    return _sha256(old) == _sha256(new)
+
+
+def _shift(file: Path, target: Path) -> None:
+    """Move a file to a free place, on another device too; at no time is there less than one whole file."""
+    try:
+        os.rename(file, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        part = _part(target)
+        shutil.copy2(file, part)
+        with open(part, "rb+") as copied:
+            os.fsync(copied.fileno())
+        if _sha256(part) != _sha256(file):
+            part.unlink()
+            raise OSError(errno.EIO, f"the copy of '{file}' differs") from error
+        os.rename(part, target)
+        os.unlink(file)
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def inside_of(file: Path, folder: Path) -> Path | None:
     """Return `file` relative to `folder`; `None` for a link, and for a file that really lies elsewhere."""
     if file.is_symlink():
         return None
@@ -137,7 +233,7 @@ def _free(place: Path, taken: set[Path]) -> Path:
     return candidate
 
 
-def _append(journal: Path, records: Sequence[dict[str, Any]]) -> None:
+def append_lines(journal: Path, records: Sequence[dict[str, Any]]) -> None:
     """Add records to the journal and wait until they are on the disk."""
     text = "".join(json.dumps(record) + "\n" for record in records)
     with open(journal, "a+b") as file:
@@ -153,7 +249,7 @@ def _ends_line(file: Any) -> bool:
     return file.read(1) == b"\n"
 
 
-def _read(journal: Path) -> list[dict[str, Any]]:
+def read_lines(journal: Path) -> list[dict[str, Any]]:
     """Read the journal, less a last line torn by a crash: its batch had not begun to move."""
     if not journal.is_file():
         return []
