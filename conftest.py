@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -25,10 +26,8 @@ os.environ.update(
 )
 for _name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE", "FASTAI_HOME", "MPLCONFIGDIR"):
     os.environ.pop(_name, None)
-
-
-def pytest_unconfigure() -> None:
-    shutil.rmtree(_HOME, ignore_errors=True)
+# Registered first, so done last: IPython's shells still write there when they end.
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,12 +85,14 @@ class Done:
     Attributes:
         plan: what was planned.
         moved: old place → new place of every file that moved.
+        places: new place by position in the listing, of the same files.
         stayed: files that could not be moved: links, and what lies outside the folder.
         dls: fresh `DataLoaders`, where there were some, or where only they can tell of the decisions.
     """
 
     plan: Plan
     moved: dict[Path, Path] = field(default_factory=dict)
+    places: dict[int, Path] = field(default_factory=dict)
     stayed: list[Path] = field(default_factory=list)
     dls: Any = None
 
@@ -131,6 +133,7 @@ class Cleaning:
         to: Path | None = None,
     ):
         self.listing, self.items, self.journal, self.dls, self.to = listing, items, journal, dls, to
+        self._first = list(listing.paths)  # where `dls` has its files
 
     def decisions(self) -> dict[int, Decision]:
         """Return what is decided now, by position."""
@@ -138,24 +141,32 @@ class Cleaning:
         if not now:
             return {}
         where = self.places()
-        return {i: decision for key, decision in now.items() if (i := where.get(str(key))) is not None}
+        return {i: decision for key, decision in now.items() for i in where.get(str(key), ())}
 
-    def places(self) -> dict[str, int]:
-        """Return the position of each item by its key in the journal, as text: hashing 100,000 paths takes a second."""
+    def places(self) -> dict[str, list[int]]:
+        """Return the positions of each item by its key in the journal, as text: hashing 100,000 paths takes a second.
+
+        A file that stands in several rows of a table has several; what is decided about it goes for all of them.
+        """
         first = next((path for path in self.items if isinstance(path, Path)), None)
         absolute = first is not None and first.is_absolute() and ".." not in first.parts
         base = "" if absolute else os.getcwd()
-        return {
-            os.path.normpath(os.path.join(base, item)) if isinstance(item, Path) and not absolute else str(key): i
-            for i, item in enumerate(self.items)
-            if item is not None
-            for key in [item if isinstance(item, Path) else self.journal.key(item)]
-        }
+        where: dict[str, list[int]] = {}
+        for i, item in enumerate(self.items):
+            if isinstance(item, Path):
+                key = str(item) if absolute else os.path.normpath(os.path.join(base, item))
+            elif item is not None:
+                key = str(self.journal.key(item))
+            else:
+                continue
+            where.setdefault(key, []).append(i)
+        return where
 
     def plan(self) -> Plan:
         """Return what `apply` will do."""
         self.journal.refresh(again=True)
         decided = {i: d for i, d in self.decisions().items() if d.action in ("relabel", "aside")}
+        decided = {i: d for i, d in decided.items() if d.action == "aside" or not self._has_label(i, d.to)}
         how, why = self._how([i for i, d in decided.items() if d.action == "relabel"])
         plan = Plan(how, why=why, file=self._file() if how == "csv" else None)
         for position, decision in decided.items():
@@ -180,6 +191,13 @@ class Cleaning:
         if listing.kind == "table":
             return "map", "The table is not at hand."
         return "move", ""
+
+    def _has_label(self, position: int, wanted: Any) -> bool:
+        """Tell whether an item has a label already: what was decided is carried out, here in a table or in `dls`."""
+        label = self.listing.labels[position] if self.listing.labels is not None else None
+        if isinstance(wanted, list):
+            return isinstance(label, (tuple, list)) and {str(name) for name in label} == set(wanted)
+        return label is not None and not isinstance(label, (tuple, list)) and str(label) == str(wanted)
 
     def _in_class_folder(self, position: int) -> bool:
         path, labels = self.listing.paths[position], self.listing.labels
@@ -206,22 +224,37 @@ class Cleaning:
         done = Done(plan)
         if not plan.steps:
             return done
+        drop = {step.position for step in plan.steps if step.decision.action == "aside"}
+        if self.dls is not None:
+            _sides(self.dls, drop | self._gone())  # before anything moves: of an empty side no `dls` can be made
         if plan.how == "move":
             done.moved, done.stayed = self._move(plan)
+            for step in plan.steps:
+                if (new := done.moved.get(self.listing.paths[step.position])) is not None:  # type: ignore[arg-type]
+                    self.listing.paths[step.position] = done.places[step.position] = new
         elif plan.how == "csv":
             self._write(plan)
         if self.dls is None and plan.how == "map" and self.builds:
             done.dls = self._built(plan)
         elif self.dls is not None:
-            gone = {file for file, new in done.moved.items() if HOME.parts[0] in new.parts}
-            drop = {
-                step.position
-                for step in plan.steps
-                if step.decision.action == "aside" and (plan.how != "move" or self.listing.paths[step.position] in gone)
-            }
-            labels = self._labels(plan) if plan.how != "move" else {}
-            done.dls = cleaned(self.dls, drop, labels, done.moved)
+            done.dls = self.fresh() if plan.how == "move" else self.fresh(drop, self._labels(plan))
         return done
+
+    def _gone(self) -> set[int]:
+        """Return the positions whose files are in quarantine."""
+        gone = enumerate(zip(self._first, self.listing.paths, strict=True))
+        return {i for i, (first, now) in gone if now is not first and now is not None and HOME.parts[0] in now.parts}
+
+    def fresh(self, drop: Iterable[int] = (), labels: dict[int, Any] | None = None) -> Any:
+        """Return `DataLoaders` as the first ones, with every file where it is now, less those in quarantine.
+
+        Args:
+            drop: positions of further items to leave out.
+            labels: new labels by position, of what is relabelled without moving.
+        """
+        places = zip(self._first, self.listing.paths, strict=True)
+        moved = {first: now for first, now in places if now is not first and first is not None and now is not None}
+        return cleaned(self.dls, {*drop, *self._gone()}, labels or {}, moved)
 
     @property
     def builds(self) -> bool:
@@ -430,11 +463,8 @@ def cleaned(dls: Any, drop: set[int], labels: dict[int, Any], moved: dict[Path, 
     from fastai.data.core import DataLoaders
 
     parts, first = [], 0
-    for loader in list(dls.loaders)[:2]:
+    for loader, keep in zip(dls.loaders, _sides(dls, drop), strict=False):
         count = len(loader.dataset)
-        keep = [i for i in range(count) if first + i not in drop]
-        if not keep and count:
-            raise FastmagicError("Everything of one side of the split is set aside.", "Keep some, or split anew.")
         parts.append((loader, keep, {i: labels[first + i] for i in range(count) if first + i in labels}))
         first += count
     if hasattr(dls.train_ds, "y_names"):
@@ -450,6 +480,19 @@ def cleaned(dls: Any, drop: set[int], labels: dict[int, Any], moved: dict[Path, 
             f"Loaders of the kind {kind} cannot be made anew ({error}).", "Build them again as you built them."
         ) from error
     return DataLoaders(*fresh, path=dls.path, device=dls.device)
+
+
+def _sides(dls: Any, drop: set[int]) -> list[list[int]]:
+    """Return what is kept of training and of validation set; an error where that is nothing."""
+    sides, first = [], 0
+    for loader in list(dls.loaders)[:2]:
+        count = len(loader.dataset)
+        keep = [i for i in range(count) if first + i not in drop]
+        if not keep and count:
+            raise FastmagicError("Everything of one side of the split is set aside.", "Keep some, or split anew.")
+        sides.append(keep)
+        first += count
+    return sides
 
 
 def _dataset(dataset: Any, keep: list[int], labels: dict[int, Any], moved: dict[Path, Path]) -> Any:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from ..errors import FastmagicError
 from .listing import walk
-from .quarantine import append_lines
+from .quarantine import HOME, append_lines
 
 JOURNAL = Path(".fastmagic") / "decisions.jsonl"
 ACTIONS = ("relabel", "aside", "keep", "clear")
@@ -110,7 +110,8 @@ class Journal:
 
     Where that folder cannot be written to (Kaggle's inputs), the journal is in the user's own data folder, and names
     files by their whole path. A decision belongs to what a file holds: written anew with other content, it has none;
-    gone (moved away, say), it has none until it is back.
+    gone (moved away, say), it has none until it is back. About a file that is missing or unreadable it can be decided
+    too; that holds as long as it is.
 
     Attributes:
         folder: the data folder.
@@ -159,7 +160,7 @@ class Journal:
             The batch, which `undo` takes back as a whole.
 
         Raises:
-            FastmagicError: a file is gone, or the journal cannot be written.
+            FastmagicError: the journal cannot be written.
         """
         made = list(made)
         for one in made:
@@ -322,6 +323,8 @@ class Journal:
         key, content = self._key(name), entry.content
         if isinstance(key, str):  # a row's name says what it holds
             return True
+        if content["sha256"] is None:
+            return _hash_or_none(key) is None
         try:
             stat = os.stat(key)
         except OSError:
@@ -351,17 +354,23 @@ class Journal:
     # ------------------------------------------------------------ as a table
 
     def table(self) -> list[dict[str, Any]]:
-        """Return what is decided now, a row an item, sorted by name: `COLUMNS`."""
+        """Return what is decided now, and what was set aside and is in quarantine, a row an item, by name: `COLUMNS`."""
         self.refresh(again=True)
         rows = []
         for name in sorted(self._entries):
-            decision = self._current.get(self._key(name))
-            if decision is None:
+            key = self._key(name)
+            decision = self._current.get(key)
+            entry = next((e for e in reversed(self._entries[name]) if not e.batch.undone), None)
+            if decision is None and entry is not None and entry.decision.action == "aside" and isinstance(key, Path):
+                # Carried out: in quarantine it is as much out of the data as before.
+                inside = Path(os.path.relpath(key, self.folder))
+                decision = entry.decision if not key.exists() and (self.folder / HOME / inside).exists() else None
+            if decision is None or entry is None:
                 continue
-            entry = next(e for e in reversed(self._entries[name]) if not e.batch.undone)
+            here = isinstance(key, Path) and key.is_relative_to(self.folder)
             rows.append(
                 {
-                    "path": name,
+                    "path": key.relative_to(self.folder).as_posix() if here else name,
                     "action": decision.action,
                     "from": decision.was,
                     "to": decision.to,
@@ -392,7 +401,9 @@ class Journal:
     def replay(self, file: str | Path, by: str = "replay") -> Replayed:
         """Decide here what was decided about another copy of the data.
 
-        A file is found by its path where it holds the same, else by its content wherever it lies now.
+        A file is found by its path where it holds the same, else by its content wherever it lies now. One that lies in
+        the folder of another class than the one it was moved to there is to be relabelled here. Of exact copies each
+        decision takes one that no other has taken.
 
         Args:
             file: what `export` wrote.
@@ -412,16 +423,16 @@ class Journal:
         items = [self._item(row) for row in rows]
         hashes = _in_threads(_hash_or_none, items)
         for row, item, sha in zip(rows, items, hashes, strict=True):
-            if sha == row["sha256"]:
+            if (sha or "") == row["sha256"]:
                 made.append(Made(item, row["action"], row["from"], row["to"]))
             else:
                 lost.append(row | {"there": sha is not None})
         if lost:
-            elsewhere = self._by_content()
+            elsewhere = self._by_content({self.key(one.item) for one in made})
             for row in lost:
-                place = elsewhere.get(row["sha256"])
-                if place is not None:
-                    made.append(Made(place, row["action"], row["from"], row["to"]))
+                places = elsewhere.get(row["sha256"])
+                if places:
+                    made.append(_of_another_folder(row, places.pop(0)))
                     found.elsewhere.append(row["path"])
                 else:
                     (found.changed if row["there"] else found.missing).append(row["path"])
@@ -438,10 +449,23 @@ class Journal:
         table, _, rest = name.removeprefix(ROW).partition("#")
         return Row(table, rest.rpartition("@")[0], row["sha256"])
 
-    def _by_content(self) -> dict[str, Path]:
-        files = [place / name for place, names in walk(self.folder) for name in names]
-        hashes = _in_threads(_hash_or_none, files)
-        return {sha: file for file, sha in zip(files, hashes, strict=True) if sha is not None}
+    def _by_content(self, taken: set[Any]) -> dict[str, list[Path]]:
+        files = sorted(place / name for place, names in walk(self.folder) for name in names)
+        found: dict[str, list[Path]] = {}
+        for file, sha in zip(files, _in_threads(_hash_or_none, files), strict=True):
+            if sha is not None and self.key(file) not in taken:
+                found.setdefault(sha, []).append(file)
+        return found
+
+
+def _of_another_folder(row: dict[str, Any], place: Path) -> Made:
+    """Return a decision for a file that lies elsewhere here: moved there already into its class, it is still to be moved."""
+    action, was, to, here = row["action"], row["from"], row["to"], place.parent.name
+    if action == "keep" and was == Path(row["path"]).parent.name and was != here:
+        return Made(place, "relabel", here, was)
+    if action == "relabel" and to == here:
+        return Made(place, "keep", here)
+    return Made(place, action, was, to)
 
 
 # The journals of this process, so that views of the same data hear of each other.
@@ -512,16 +536,14 @@ def _hash_or_none(item: Item) -> str | None:
 
 
 def _content(item: Item) -> dict[str, Any]:
-    """Return what tells an item's content: its hash; size and time answer faster whether it is still the same."""
+    """Return what tells an item's content: its hash, `None` of a file that cannot be read; size and time answer faster."""
     if isinstance(item, Row):
         return {"sha256": item.sha256}
     try:
         stat = item.stat()
         return {"sha256": sha256_of(item), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    except OSError as error:
-        raise FastmagicError(
-            f"'{item}' is gone or cannot be read ({error.strerror or error}).", "Look again with a new view."
-        ) from error
+    except OSError:
+        return {"sha256": None, "size": None, "mtime_ns": None}
 
 
 def _in_threads(work: Any, items: Sequence[Any]) -> list[Any]:

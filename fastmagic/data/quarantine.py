@@ -235,13 +235,23 @@ def _free(place: Path, taken: set[Path]) -> Path:
 
 def append_lines(journal: Path, records: Sequence[dict[str, Any]]) -> None:
     """Add records to the journal and wait until they are on the disk."""
-    text = "".join(json.dumps(record) + "\n" for record in records)
+    text = "".join(_line(record) + "\n" for record in records)
     with open(journal, "a+b") as file:
         if file.tell() and not _ends_line(file):
             text = "\n" + text
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _line(record: dict[str, Any]) -> str:
+    """Return a record as a line that a person can read, in ASCII where a name is no text at all."""
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return line
 
 
 def _ends_line(file: Any) -> bool:
@@ -254,7 +264,7 @@ def read_lines(journal: Path) -> list[dict[str, Any]]:
     if not journal.is_file():
         return []
     records = []
-    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

@@ -79,7 +79,7 @@ class Curation:
         self.trouble = ""
         self._lock = threading.RLock()
         self._names: list[str] | None = None
-        self._where: dict[str, int] | None = None
+        self._where: dict[str, list[int]] | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._columns()
@@ -335,13 +335,18 @@ class Curation:
         count, classes = len(self), len(self.vocab)
         judged = np.full((count, classes), np.nan, "f4")
         how = []
+
+        def known(probabilities: Any) -> Any:
+            """Classes that have come up since nobody has been asked about."""
+            return np.pad(probabilities[:, :classes], ((0, 0), (0, max(0, classes - probabilities.shape[1]))))
+
         valid = np.fromiter((s == "valid" for s in self.listing.splits or [""] * count), bool, count)
         if self.probabilities is not None and np.isfinite(self.probabilities[valid]).all(1).any():
-            judged[valid] = self.probabilities[valid]
+            judged[valid] = known(self.probabilities[valid])
             how.append("the learner's probabilities of validation items")
         if self.told is not None:
             rest = ~np.isfinite(judged).all(1)
-            judged[rest] = self.told[rest, :classes]
+            judged[rest] = known(self.told[rest])
             whose = "a linear probe over the features of the backbone that comes with fastmagic"
             how.append(f"out-of-fold probabilities of {'training items' if how else 'all items'} by {whose}")
         return suspects.label_queue(self._encoded(), judged, self.vocab, " and ".join(how) or "no probabilities")
@@ -454,7 +459,7 @@ class Curation:
             if self._where is None:
                 self._where = self.cleaning.places()
             now = self.journal.current()
-            found = {self._where[str(key)]: now.get(key) for key in changed if str(key) in self._where}
+            found = {i: now.get(key) for key in changed for i in self._where.get(str(key), ())}
             positions = sorted(found)
             for i in positions:
                 decision = found[i]
@@ -581,7 +586,8 @@ class Curation:
 
     def counts(self) -> Counter[str]:
         """Return how many items are to be relabelled, set aside and kept."""
-        return Counter(decision.action for decision in self.decided.values())
+        # Of a copy: the background counts while a person decides.
+        return Counter(decision.action for decision in list(self.decided.values()))
 
     # ------------------------------------------------------------ carrying out
 
@@ -589,18 +595,15 @@ class Curation:
         """Carry out the decisions (`Cleaning.apply`); the items are then where and what they are said to be."""
         with self._lock:
             done = self.cleaning.apply()
-            for step in done.plan.steps if done.plan.how == "move" else []:
-                file = self.listing.paths[step.position]
-                new = done.moved.get(file) if file is not None else None
-                if new is not None:
-                    self._placed(step.position, new)
+            for position, place in done.places.items():
+                self._placed(position, place)
             self._after()
             if done.dls is not None:
                 self.dls = done.dls
             return done
 
     def revert(self) -> list[tuple[Path, Path]]:
-        """Bring back what the last `apply` moved (`Cleaning.revert`)."""
+        """Bring back what the last `apply` moved (`Cleaning.revert`); `dls` is then made of the files as they are."""
         with self._lock:
             where = {path: i for i, path in enumerate(self.listing.paths) if path is not None}
             back = self.cleaning.revert()
@@ -609,6 +612,8 @@ class Curation:
                 if position is not None:
                     self._placed(position, place)
             self._after()
+            if self.source_dls is not None:
+                self.dls = self.cleaning.fresh()
             return back
 
     def _placed(self, position: int, place: Path) -> None:

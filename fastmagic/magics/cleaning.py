@@ -145,7 +145,9 @@ def _apply(call: Call, found: Any) -> None:
 
 
 def _revert(call: Call, found: Any) -> None:
-    print(f"{len(found.revert()):,} files are back in place; the decisions count again.")
+    from ..panels.cleaner import bring_back
+
+    print(bring_back(found, lambda dls: _bind(call, dls)))
 
 
 def _code(call: Call, found: Any) -> None:

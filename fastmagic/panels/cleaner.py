@@ -329,9 +329,8 @@ class Cleaner(Panel):
 
     def on_revert(self) -> dict[str, Any]:
         """Bring back what the last application moved."""
-        back = self.curation.revert()
-        count = "1 file is" if len(back) == 1 else f"{len(back):,} files are"
-        return {"said": f"{count} back in place; the decisions count again.", "state": self._anew()}
+        said = bring_back(self.curation, self.on_cleaned)
+        return {"said": said, "state": self._anew()}
 
     # ------------------------------------------------------------ what is shown
 
@@ -492,7 +491,7 @@ class Cleaner(Panel):
                 facts.append(["file", f"{path.stat().st_size / 1000:,.0f} kB"])
             except OSError:
                 facts.append(["file", "gone"])
-        for name in found.queues:
+        for name in list(found.queues):  # the background adds to them
             if name not in ("loss", self._view["queue"]) and (reason := self._reason(name, i)) is not None:
                 facts.append([TITLES[name].lower(), reason[0] or "yes"])
         return facts
@@ -683,6 +682,23 @@ def carry_out(found: Curation, bind: Callable[[Any], str] | None = None) -> tupl
     if done.plan.file is not None:
         return said, f"%datablock dls --from {done.plan.file}"
     return said, f"%datablock dls --from {short_path(found.journal.folder)}" if found.listing.kind == "folder" else ""
+
+
+def bring_back(found: Curation, bind: Callable[[Any], str] | None = None) -> str:
+    """Bring back what the last application moved; return what to say about it.
+
+    Args:
+        bind: gives the user `DataLoaders` of the files where they are now, and returns their name.
+    """
+    back = found.revert()
+    said = f"{'1 file is' if len(back) == 1 else f'{len(back):,} files are'} back in place; the decisions count again."
+    if found.dls is None:
+        return said
+    name = bind(found.dls) if bind is not None else "dls"
+    known = {path for path in found.listing.paths if path is not None}
+    unknown = sum(place not in known for _, place in back)
+    missing = f", but for {unknown:,} that it did not hold: build it anew to have them in it" if unknown else ""
+    return f"{said} {name} reads them there{missing}."
 
 
 def _batch(batch: Batch | None) -> str:

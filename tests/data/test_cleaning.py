@@ -103,6 +103,35 @@ def test_files_move_and_come_back_and_none_is_lost(owls):
         clean.revert()
 
 
+def test_what_was_carried_out_goes_to_an_uncleaned_copy_as_it_was_decided(owls, tmp_path):
+    shutil.copytree(owls, tmp_path / "copy")
+    clean = cleaning(owls)
+    decide(clean, _00="tit", _02="aside", _03="owl")
+    clean.journal.note([Made(owls / "owl/04.png", "keep", "owl")])
+    clean.apply()
+    clean.journal.export(tmp_path / "d.csv")
+    there = Journal(tmp_path / "copy")
+    assert there.replay(tmp_path / "d.csv").missing == []
+    now = {file.relative_to(tmp_path / "copy").as_posix(): (d.action, d.to) for file, d in there.current().items()}
+    assert now == {
+        "owl/00.png": ("relabel", "tit"),
+        "owl/02.png": ("aside", None),
+        "tit/03.png": ("relabel", "owl"),
+        "owl/04.png": ("keep", None),
+    }
+
+
+def test_names_stand_in_the_journals_as_they_are_written(owls):
+    picture(owls / "Käuzchen/1.png", 77)
+    clean = cleaning(owls)
+    decide(clean, _1="owl")
+    clean.apply()
+    assert "Käuzchen/1.png" in clean.journal.file.read_text("utf8")
+    assert "Käuzchen/1.png" in (owls / ".fastmagic/quarantine/journal.jsonl").read_text("utf8")
+    clean.revert()
+    assert (owls / "Käuzchen/1.png").is_file()
+
+
 def test_a_second_application_does_only_what_is_new(owls):
     clean = cleaning(owls)
     decide(clean, _00="tit")

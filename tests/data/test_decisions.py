@@ -118,9 +118,15 @@ def test_where_the_data_cannot_be_written_to_the_journal_is_the_users(birds, tmp
     assert set(Journal(birds).current()) == {birds / "owl/1.jpg"}
 
 
-def test_what_is_gone_or_unknown_is_said(birds):
-    with pytest.raises(FastmagicError, match="gone"):
-        Journal(birds).note([Made(birds / "owl/9.jpg", "aside")])
+def test_a_missing_file_is_decided_about_with_the_others_as_long_as_it_is_missing(birds):
+    gone, owl = birds / "owl/9.jpg", birds / "owl/1.jpg"
+    Journal(birds).note([Made(gone, "aside"), Made(owl, "aside")])
+    assert set(Journal(birds).current()) == {gone, owl}
+    gone.write_bytes(b"found again")
+    assert set(Journal(birds).current()) == {owl}
+
+
+def test_an_unknown_decision_is_said(birds):
     with pytest.raises(FastmagicError, match="No decision 'delete'"):
         Journal(birds).note([Made(birds / "owl/1.jpg", "delete")])
 
@@ -177,6 +183,40 @@ def test_decisions_go_to_another_copy_by_path_and_by_content(birds, tmp_path):
     now = there.current()
     assert (now[copy / "owl/1.jpg"].to, now[copy / "tit/two.jpg"].action) == ("tit", "aside")
     assert there.replay(tmp_path / "out" / "decisions.csv").noted == 0  # doing it twice does no harm
+
+
+def test_of_exact_copies_each_decision_takes_another(birds, tmp_path):
+    import shutil
+
+    shutil.copy(birds / "owl/1.jpg", birds / "owl/again.jpg")
+    shutil.copytree(birds, tmp_path / "both")
+    shutil.copytree(birds, tmp_path / "one")
+    (tmp_path / "one/owl/again.jpg").unlink()
+    shutil.copytree(birds, tmp_path / "renamed")
+    os.rename(tmp_path / "renamed/owl/again.jpg", tmp_path / "renamed/owl/copy.jpg")
+    journal = Journal(birds)
+    journal.note([Made(birds / "owl/1.jpg", "keep", "owl"), Made(birds / "owl/again.jpg", "aside", "owl")])
+    journal.export(tmp_path / "d.csv")
+    for place, aside in (("both", "again.jpg"), ("one", None), ("renamed", "copy.jpg")):
+        there = Journal(tmp_path / place)
+        assert there.replay(tmp_path / "d.csv").missing == ([] if aside else ["owl/again.jpg"])
+        said = {file.name: decision.action for file, decision in there.current().items()}
+        assert said == {"1.jpg": "keep"} | ({aside: "aside"} if aside else {})
+
+
+def test_what_was_decided_where_nothing_can_be_written_goes_to_a_copy(birds, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(birds, tmp_path / "copy")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "mine"))
+    really = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: not Path(p).is_relative_to(birds) and really(p, mode))
+    journal = Journal(birds)
+    journal.note([Made(birds / "owl/1.jpg", "aside", "owl")])
+    journal.export(tmp_path / "d.csv")
+    there = Journal(tmp_path / "copy")
+    assert there.replay(tmp_path / "d.csv").noted == 1
+    assert set(there.current()) == {tmp_path / "copy/owl/1.jpg"}
 
 
 def test_what_is_no_table_of_decisions_is_said(birds, tmp_path):
