@@ -98,10 +98,14 @@ class Control:
         self.more -= 1
         return True
 
-    def callbacks(self) -> list[Any]:
-        """Return the fastai callbacks that heed this control."""
+    def callbacks(self, quiet: bool = False) -> list[Any]:
+        """Return the fastai callbacks that heed this control.
+
+        Args:
+            quiet: a fit that would follow a stop ends at once as a cancelled one, instead of raising `Stopped`.
+        """
         if not self._callbacks:
-            self._callbacks = [StopBeforeFit(self), ScaleRate(self), BetweenBatches(self)]
+            self._callbacks = [StopBeforeFit(self, quiet), ScaleRate(self), BetweenBatches(self)]
         return self._callbacks
 
     def wait(self) -> None:
@@ -149,11 +153,13 @@ class StopBeforeFit(Listener):
 
     order = -1000
 
-    def __init__(self, control: Control):
-        self.control = control
+    def __init__(self, control: Control, quiet: bool = False):
+        self.control, self.quiet = control, quiet
 
     def before_fit(self) -> None:
         if self.control.asked:
+            if self.quiet:
+                raise CancelFitException
             raise Stopped("by request")  # fastai rewrites the first argument of what callbacks raise
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from fastai.callback.core import CancelFitException
 
 from ..learning.control import Control, Listener
 from ..learning.history import History, smoothed
@@ -182,9 +183,11 @@ class LossPanel(Panel):
         else:
             loss.fill_between(x, view["low"], view["high"], color="#0072b2", alpha=0.2, linewidth=0)
         loss.plot(x, history.smooth, color="#0072b2", linewidth=2, label="train")
+        valid: list[float] = []
         for column, name in enumerate(history.header):
             if "valid" in name and "loss" in name:
                 points = [(e["batch"], e["values"][column]) for e in history.epochs if e["values"][column] is not None]
+                valid += [y for _, y in points]
                 if points:
                     loss.plot(*zip(*points, strict=True), color="#d55e00", marker="o", markersize=5, label="valid")
         for batch, text in history.phases[1:]:
@@ -197,7 +200,8 @@ class LossPanel(Panel):
         # The first batches of a new head tower over the rest; what towers is cut off, as the live plot does.
         finite = view["mean"][np.isfinite(view["mean"])]
         if len(finite):
-            loss.set_ylim(bottom=min(0.0, float(finite.min())), top=float(np.quantile(finite, 0.99)) * 1.15 or 1)
+            top = max([float(np.quantile(finite, 0.99)), *(y for y in valid if np.isfinite(y))])
+            loss.set_ylim(bottom=min(0.0, float(finite.min())), top=top * 1.15 or 1)
         rate.plot(x, history.lr.view()["mean"], color="#00795a", linewidth=1.2)
         rate.set_ylabel("lr")
         rate.set_xlabel("training batches")
@@ -210,7 +214,8 @@ class LossPlot(Listener):
     """Draws the loss while a fastai learner trains, and lets the reader stop, pause and re-rate it.
 
     In a notebook it shows the panel; in a terminal, the table of epochs line by line. It reads the loss batch by batch,
-    sends what is new ten times a second, and takes the place of fastai's own progress bar and table.
+    sends what is new ten times a second, and takes the place of fastai's own progress bar and table. Fits of one cell
+    (`fine_tune` has two) are one training: one curve, and a stop ends them all. In another cell it begins anew.
 
     Args:
         name: what the training is called in the legend and in later plots, where its curve is kept for comparison.
@@ -226,7 +231,7 @@ class LossPlot(Listener):
 
     def __init__(self, name: str = "", control: Control | None = None, total: int | None = None, whole: bool = True):
         self.control = control or Control()
-        self.history = History(name=name)
+        self._title, self.history = name, History(name=name)
         self.total, self.whole = total, whole
         self.panel: LossPanel | None = None
         self._own = control is None
@@ -237,7 +242,48 @@ class LossPlot(Listener):
         self._begun = self._last = 0.0
         self._before = 0.0
         self._fit_from = 0
-        self._searching = False
+        self._searching = self._fitting = False
+        self._place: Any = None
+        self._logger: Any = None
+
+    _learn: Any = None
+
+    @property
+    def learn(self) -> Any:
+        """The learner it is in. fastai sets it when a fit begins, and to `None` when one has ended, however it did."""
+        return self._learn
+
+    @learn.setter
+    def learn(self, learn: Any) -> None:
+        if learn is None:
+            self._leave()
+            if self._fitting:  # an error, or an interrupt: fastai then calls no callback
+                self._ended_badly()
+        self._learn = learn
+        if learn is not None:
+            self._join()
+
+    def _join(self) -> None:
+        """Put what heeds the buttons into the learner; in another cell than before, with a curve of its own."""
+        if not self._own:
+            return
+        place = _place()
+        if self._place not in (None, place):
+            self._leave()
+            self.control, self.history, self.panel = Control(), History(name=self._title), None
+        self._place = place
+        self._learn.add_cbs([cb for cb in self.control.callbacks(quiet=True) if cb not in self._learn.cbs])
+
+    def _leave(self) -> None:
+        """Take out of the learner what was put into it."""
+        learn = self._learn
+        if learn is None:
+            return
+        if self._logger is not None:
+            learn.logger, self._logger = self._logger, None
+        if self._own:
+            self.control.resume()
+            learn.remove_cbs([cb for cb in self.control.callbacks() if cb in learn.cbs])
 
     def show(self) -> LossPanel:
         """Show the panel below the cell, before the training begins."""
@@ -251,6 +297,9 @@ class LossPlot(Listener):
     # ------------------------------------------------------------ the events of a fit
 
     def before_fit(self) -> None:
+        self._join()
+        if self._own and self.control.asked:
+            raise CancelFitException
         if not in_kernel():
             if self._table is None:
                 self._table = EpochTable(print_lines())
@@ -258,10 +307,7 @@ class LossPlot(Listener):
             self._table.before_fit()
             return
         panel = self.show()
-        self._searching = hasattr(self.learn, "lr_finder")
-        if self._own:
-            self.control.asked = False
-            self.learn.add_cbs([cb for cb in self.control.callbacks() if cb not in self.learn.cbs])
+        self._fitting, self._searching = True, hasattr(self.learn, "lr_finder")
         if self._inline():
             self.control.wait = self._wait  # type: ignore[method-assign]
             _after_this_cell(self._ended_badly)
@@ -320,13 +366,14 @@ class LossPlot(Listener):
 
     def after_fit(self) -> None:
         if self.panel is None:
-            self._table.after_fit()
+            self._leave()
+            if self._table is not None:
+                self._table.after_fit()
             return
-        if hasattr(self, "_logger"):
-            self.learn.logger = self.__dict__.pop("_logger")
-        if self._own:
-            self.learn.remove_cbs([cb for cb in self.control.callbacks() if cb in self.learn.cbs])
-        self._flush()
+        self._leave()
+        if self._fitting:
+            self._flush()
+        self._fitting = False
         if self.whole:
             self.finish("stopped" if self.control.asked else "")
 
@@ -416,8 +463,23 @@ class LossPlot(Listener):
                     time.sleep(0.05)
 
     def _ended_badly(self) -> None:
-        if self.panel is not None and self.panel.status["running"]:
+        if not self._fitting:
+            return
+        self._fitting = False
+        if self._learn is not None and hasattr(self._learn, "progress"):
+            self._learn.progress.run = True
+        self._leave()
+        if self.panel is not None and self.panel.status["running"] and self.whole:
             self.finish("ended early")
+
+
+def _place() -> tuple[Any, Any]:
+    """Return what tells one training from the next: the thread, and in the main one the cell that runs."""
+    from IPython.core.getipython import get_ipython
+
+    thread = threading.current_thread()
+    shell = get_ipython() if thread is threading.main_thread() else None
+    return thread, shell.execution_count if shell is not None else None
 
 
 def _thin(run: History) -> dict[str, Any]:

@@ -230,6 +230,54 @@ def test_a_plain_callback_can_be_stopped(trained):
     assert trained.run("print([cb.name for cb in plain.cbs])").count("between_batches") == 0
 
 
+def test_a_stop_in_the_frozen_epoch_ends_fine_tune_and_the_next_cell_begins_anew(trained):
+    trained.run("plot = fastmagic.LossPlot()")
+    cell = trained.start("plain.fine_tune(30, freeze_epochs=20, cbs=[plot, Slow()])\nprint(len(plain.recorder.losses))")
+    first = panel_of(trained, cell)
+    trained.ask(first, "control", action="stop")
+    assert int(trained.finish(cell)) > 0  # of the epoch that was stopped: no other has begun
+    assert [text for _, text in status(trained, first)["phases"]] == ["body frozen"]
+    cell = trained.start("plain.fit(1, 1e-3, cbs=plot)\nprint(len(plain.recorder.losses) == len(dls.train))")
+    second = panel_of(trained, cell)
+    assert trained.finish(cell).strip() == "True"
+    assert second != first
+    batches = int(trained.run("print(len(dls.train))"))
+    assert status(trained, second)["curve"]["count"] == batches
+
+
+def test_after_an_interrupt_in_a_pause_the_learner_trains_again_and_can_be_exported(trained):
+    cell = trained.start("plain.fit(30, 1e-3, cbs=[fastmagic.LossPlot(), Slow()])")
+    panel = panel_of(trained, cell)
+    trained.ask(panel, "control", action="pause")
+    assert status(trained, panel)["status"]["paused"]
+    trained.manager.interrupt_kernel()
+    assert trained.reply(cell)["ename"] == "KeyboardInterrupt"
+    trained.until_idle(cell)
+    assert "ended early" in shown(trained, cell)[-1]["text/plain"]
+    said = trained.run("plain.fit(1, 1e-3)\nprint([cb.name for cb in plain.cbs], plain.progress.run)")
+    assert "between_batches" not in said
+    assert "True" in said
+    assert "True" in trained.run("import pickle\nprint(len(pickle.dumps(plain.cbs)) > 0)")  # as an export does
+
+
+def test_the_picture_that_stays_shows_the_validation_loss_however_high():
+    import io
+
+    from PIL import Image
+
+    from fastmagic.learning.control import Control
+    from fastmagic.panels.loss_plot import LossPanel
+
+    history = History(name="over-fitted")
+    losses = np.linspace(0.3, 0.1, 200, dtype=np.float32)
+    history.extend(losses, np.zeros(200, np.float32), np.zeros(200, np.float32))
+    history.header = ["train_loss", "valid_loss"]
+    history.epochs = [{"batch": b, "values": [0.2, 1.2], "time": "", "frozen": False} for b in (100, 200)]
+    pixels = np.asarray(Image.open(io.BytesIO(LossPanel(history, Control(), [])._png())).convert("RGB")).astype(int)
+    orange = np.abs(pixels - (0xD5, 0x5E, 0x00)).sum(2) < 60
+    assert orange.sum() > 400  # a curve across half of it; its place in the legend has some sixty
+
+
 def test_when_the_cell_of_a_plain_callback_fails_the_panel_says_it_ended(trained):
     cell = trained.start("plain.fit(1, 1e-3, cbs=[fastmagic.LossPlot(), Breaks()])")
     assert trained.reply(cell)["ename"] == "LookupError"
