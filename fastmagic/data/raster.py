@@ -34,6 +34,7 @@ class Raster:
         black, white: the numbers shown as black and as white.
         note: what a reader should know besides, or "".
         mode: Pillow's mode, where the numbers came from a picture; "" for arrays.
+        place: how an array is indexed for the number at row {y} and column {x}: "[3, :, {y}, {x}]" in a batch of tensors.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Raster:
         note: str = "",
         mode: str = "",
         preview: Any = None,
+        place: str = "[{y}, {x}]",
     ):
+        self.place = place
         self.name, self.bands, self.dtype, self.note, self.mode = name, bands, dtype, note, mode
         self.width, self.height = size
         self.shape = shape or (self.height, self.width, *([len(bands)] if len(bands) > 1 else []))
@@ -333,6 +336,7 @@ def _of_array(array: Any, index: int | None, name: str) -> Raster:
         dtype=own,
         shape=shape,
         axes=batch + axes,
+        place=f"[{f'{index}, ' if batch else ''}{':, ' if axes.startswith('channels') else ''}{{y}}, {{x}}]",
         note=note,
         mode=mode,
     )

@@ -141,7 +141,7 @@ function build(panel, state) {
   if (!state.before) look.compare = "after";
   const changed = debounce(() => panel.settled(), 50);
   const remember = () => {
-    panel.ask("look", { order: look.order, percent: look.percent, compare: look.compare, label: look.label }).then(changed, () => {});
+    panel.ask("look", { order: look.order, percent: look.percent, compare: look.compare, label: look.label }).then(changed, (error) => panel.error(error));
   };
 
   const readout = h("div", { class: "fm-readout", role: "status" });

@@ -210,6 +210,8 @@ class ConfusionView(Panel):
                 actual, predicted = selection["actual"], selection["predicted"]
                 pixels = found.counts(actual, predicted)
                 title = _taken(found.vocab[actual], found.vocab[predicted])
+            if self._compares(selection):  # of each picture's pixels before nothing is kept
+                title += ", as the model sees it now"
             order = np.argsort(-pixels, kind="stable")
             return f"{title}, most such pixels first", order[pixels[order] > 0]
         if found.kind == "classes":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import logging
 import os
 import re
 import sys
@@ -91,10 +92,17 @@ class Panel(anywidget.AnyWidget):
     # ------------------------------------------------------------ talking with the browser
 
     def tell(self, event: str, **content: Any) -> None:
-        """Send an event to every browser that shows the panel; it arrives at `panel.on(event, …)`."""
+        """Send an event to every browser that shows the panel; it arrives at `panel.on(event, …)`.
+
+        A front end that cannot be reached is logged and costs nothing else: a training goes on.
+        """
         buffers: list[Any] = []
+        message = {"event": event, "content": _packed(content, buffers)}
         with self._lock:
-            self.send({"event": event, "content": _packed(content, buffers)}, buffers)
+            try:
+                self.send(message, buffers)
+            except Exception:
+                logging.getLogger(__name__).warning("'%s' could not be sent to the browser", event, exc_info=True)
 
     def _receive(self, _: Any, message: Any, buffers: Any) -> None:
         if not isinstance(message, dict) or "ask" not in message:

@@ -6,7 +6,7 @@
 import { debounce, definePanel, h, ink, sharp, STYLES } from "./shared.js";
 
 /** @typedef {import("./shared.js").PanelView} PanelView */
-/** @typedef {{width: number, height: number, bands: string[], dtype: string, coloured: boolean, black: number, white: number, rescaled: boolean, sentence: string, axes: string, note: string, data?: any, overview?: any}} Picture */
+/** @typedef {{width: number, height: number, bands: string[], dtype: string, coloured: boolean, black: number, white: number, rescaled: boolean, sentence: string, axes: string, place: string, note: string, data?: any, overview?: any}} Picture */
 /** @typedef {{x: number, y: number, size: number, rgb: number[], stroke: number}} Dab */
 
 const TILE = 64;
@@ -468,7 +468,7 @@ function build(panel, state) {
     moved();
     noteSoon();
   }
-  const noteSoon = debounce(() => panel.ask("look", { x: state.place[0], y: state.place[1], channel }).then(panel.settled, () => {}), 500);
+  const noteSoon = debounce(() => panel.ask("look", { x: state.place[0], y: state.place[1], channel }).then(panel.settled, (error) => panel.error(error)), 500);
   const speakSoon = debounce(() => { live.textContent = sentence(); }, 450);
 
   function moved() {
@@ -539,10 +539,7 @@ function build(panel, state) {
     tabled();
   }
 
-  function place() {
-    const place = picture.axes.includes("channels ×") ? `:, ${y}, ${x}` : `${y}, ${x}`;
-    return picture.axes.startsWith("batch") ? `[0, ${place}]`.replace("0, :, ", "0, :, ") : `[${place}]`;
-  }
+  const place = () => picture.place.replace("{y}", `${y}`).replace("{x}", `${x}`);
 
   function sentence() {
     if (!picture) return "";

@@ -371,6 +371,7 @@ class Pixels(Panel):
             "rescaled": raster.rescaled,
             "sentence": raster.sentence(),
             "axes": raster.axes,
+            "place": raster.place,
             "note": raster.note,
         }
         if whole:

@@ -117,7 +117,8 @@ export class PanelView {
     this.built = false;
     this.closed = false;
     this.count = 0;
-    /** @type {Map<number, {resolve: Function, reject: Function}>} */
+    this.page = Math.random().toString(36).slice(2); // every page with this panel hears all answers
+    /** @type {Map<string, {resolve: Function, reject: Function}>} */
     this.waiting = new Map();
     /** @type {Map<string, Function[]>} */
     this.listeners = new Map();
@@ -138,7 +139,7 @@ export class PanelView {
     this.receive = (/** @type {any} */ message, /** @type {DataView[]} */ buffers) => this._receive(message, buffers ?? []);
     model.on("msg:custom", this.receive);
     // A change of what is shown, by the reader or the kernel, is kept in the notebook when nothing has followed it for a while.
-    this.settled = debounce(() => this.closed || this.ask("settled").catch(() => {}), 1200);
+    this.settled = debounce(() => this.closed || this.ask("settled").catch((error) => this.error(error)), 1200);
     this.theme = new MutationObserver(() => this._themed());
     for (const element of [document.documentElement, document.body]) {
       this.theme.observe(element, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-jp-theme-name", "style"] });
@@ -155,7 +156,7 @@ export class PanelView {
    * @returns {Promise<any>}
    */
   ask(what, content = {}, buffers = []) {
-    const id = ++this.count;
+    const id = `${this.page}.${++this.count}`;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
       this.model.send({ id, ask: what, content }, undefined, buffers);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 
 import pytest
@@ -161,6 +162,22 @@ def test_a_refusal_is_not_remembered(internet):
     assert list(search("bing")[0]) == []
     internet.faults.clear()
     assert len(list(search("bing")[0])) == 40
+
+
+def test_an_empty_page_may_be_a_refusal_and_is_asked_for_again_after_an_hour(internet, tmp_path):
+    real = net.ROUTES["www.bing.com"]
+
+    def first_page_alone(handler):
+        return real(handler) if int(handler.one("first", "1")) == 1 else handler.send(b"<div></div>")
+
+    internet.faults["www.bing.com"] = first_page_alone
+    assert len(list(search("bing")[0])) < 40
+    internet.faults.clear()
+    for file in (tmp_path / "cache" / "fastmagic" / "search").iterdir():
+        os.utime(file, (time.time() - 3700,) * 2)
+    before = len(internet.asked)
+    assert len(list(search("bing")[0])) == 40
+    assert all("first=1&" not in path for _, path in internet.asked[before:])  # what was found is kept
 
 
 def test_a_damaged_answer_on_disk_is_asked_for_again(internet, tmp_path):

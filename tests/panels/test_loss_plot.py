@@ -278,6 +278,18 @@ def test_the_picture_that_stays_shows_the_validation_loss_however_high():
     assert orange.sum() > 400  # a curve across half of it; its place in the legend has some sixty
 
 
+def test_a_browser_that_cannot_be_reached_does_not_end_a_training(trained):
+    cell = trained.start(
+        "from fastmagic.panels.loss_plot import LossPanel\n"
+        "def torn(self, *args): raise OSError('no comm')\n"
+        "LossPanel.send = torn\n"
+        "plain.fit(1, 1e-3, cbs=fastmagic.LossPlot())\n"
+        "print(len(plain.recorder.losses) == len(dls.train))\n"
+        "del LossPanel.send"
+    )
+    assert trained.finish(cell).strip().endswith("True")
+
+
 def test_when_the_cell_of_a_plain_callback_fails_the_panel_says_it_ended(trained):
     cell = trained.start("plain.fit(1, 1e-3, cbs=[fastmagic.LossPlot(), Breaks()])")
     assert trained.reply(cell)["ename"] == "LookupError"

@@ -166,6 +166,13 @@ def test_mistakes_name_cause_and_next_step(photo, tmp_path, learn):
         fastmagic.pixels(photo).at(171, 0)
 
 
+def test_a_number_is_named_as_its_owner_indexes_it(photo):
+    batch = fastmagic.pixels(torch.zeros(8, 3, 4, 4), index=3)
+    assert batch._raster(0).place.format(y=1, x=2) == "[3, :, 1, 2]"
+    assert fastmagic.pixels(np.zeros((4, 4, 3)))._raster(0).place.format(y=1, x=2) == "[1, 2]"
+    assert fastmagic.pixels(photo).on_picture(0, None)["picture"]["place"] == "[{y}, {x}]"
+
+
 def test_one_of_a_batch_is_named_by_its_number():
     assert fastmagic.pixels(torch.arange(8.0)[:, None, None, None].expand(8, 1, 4, 4), index=3).at(0, 0) == (3,)
 

@@ -253,11 +253,13 @@ def license_name(code: str, version: str = "") -> str:
 def is_open(name: str) -> bool:
     """Tell whether a licence lets anybody use and change the work: public domain, CC0, CC BY, CC BY-SA.
 
-    >>> [is_open(name) for name in ("CC BY-SA 4.0", "CC0", "public domain", "CC BY-NC 2.0", "", "GFDL")]
+    >>> [is_open(name) for name in ("CC BY-SA 4.0", "CC0", "public domain", "CC BY NC 2.0", "", "GFDL")]
     [True, True, True, False, False, False]
     """
-    low = name.lower()
-    return low.startswith(("cc0", "public domain", "pd-")) or re.fullmatch(r"cc by(-sa)?( .*)?", low) is not None
+    words = re.split(r"[\s-]+", name.lower().strip())
+    if words[0] in ("cc0", "pd") or words[:2] == ["public", "domain"]:
+        return True
+    return words[:2] == ["cc", "by"] and not {"nc", "nd"} & set(words)
 
 
 def plain(text: str) -> str:

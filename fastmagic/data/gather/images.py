@@ -110,7 +110,10 @@ def images(
     else:
         shelves = shelves_from(source, list(wanted), n)
         if license == "open":
-            raise FastmagicError("A list does not say licences.", "Leave license out, or search without source.")
+            raise FastmagicError(
+                "Licences are told by a search only.",
+                "Leave license out: a manifest.jsonl keeps the licences that its search was told.",
+            )
     folder = Path(to).expanduser() if to is not None else _folder_for(shelves, source)
     again = source is not None and str(source).endswith((".jsonl", ".ndjson"))
     if source is not None:

@@ -224,10 +224,12 @@ def ask_once(engine: Engine, ask: Ask, web: Web) -> list[Hit]:
 
 def _kept(file: Path) -> list[Hit] | None:
     try:
-        if time.time() - file.stat().st_mtime > KEPT_DAYS * 86400:
-            return None
+        age = time.time() - file.stat().st_mtime
         names = {field.name for field in fields(Hit)}
         found = json.loads(file.read_text(encoding="utf-8"))
+        # An empty later page is the end, or a refusal in disguise: for that it counts an hour.
+        if age > (KEPT_DAYS * 86400 if found else 3600):
+            return None
         return [Hit(**{k: str(v) for k, v in hit.items() if k in names}) for hit in found]
     except (OSError, ValueError, TypeError, AttributeError):
         return None
