@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from front_ends import CHROMIUM, CHROMIUM_FLAGS, FAILURES, KERNELS, KINDS, PATIENCE, ROOT, FrontEnd, missing, need
+from front_ends import (
+    CHROMIUM,
+    CHROMIUM_FLAGS,
+    FAILURES,
+    KERNELS,
+    KINDS,
+    PATIENCE,
+    ROOT,
+    FrontEnd,
+    ServerEnded,
+    missing,
+    need,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -61,7 +73,13 @@ class FrontEnds:
         """The front end of this name, started if it is not running."""
         if name not in self.running:
             need(KINDS[name].python, (KINDS[name].program, *KINDS[name].needs))
-            self.running[name] = FrontEnd(name, self.browser, self.factory.mktemp(name))
+            for last in (False, False, True):
+                try:
+                    self.running[name] = FrontEnd(name, self.browser, self.factory.mktemp(name))
+                    break
+                except ServerEnded:  # somebody else may have been quicker to take the port
+                    if last:
+                        raise
         return self.running[name]
 
 

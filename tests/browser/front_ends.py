@@ -249,6 +249,10 @@ KINDS = {
 }
 
 
+class ServerEnded(RuntimeError):
+    """A server ended before it answered."""
+
+
 class FrontEnd:
     """A running server of one kind, with a folder of its own for notebooks and settings."""
 
@@ -342,7 +346,7 @@ class FrontEnd:
 
     def _answers(self) -> bool:
         if self._process.poll() is not None:
-            raise RuntimeError(f"{self.name} ended:\n{self.log.read_text()[-2000:]}")
+            raise ServerEnded(f"{self.name} ended:\n{self.log.read_text()[-2000:]}")
         try:
             return bool(self._get("voila/tree" if self.name == "voila" else "api/status"))
         except OSError:

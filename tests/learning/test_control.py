@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -58,21 +59,25 @@ def test_stop_ends_after_the_batch_and_leaves_a_usable_learner(dls):
 
 
 def test_a_pause_holds_the_training_until_it_is_resumed(dls):
-    control, batches = Control(), []
-    counting = At(10**9, lambda: None)
-    counting.after_batch = lambda: batches.append(1)
-    worker = TrainingRun(lambda: run(dls, control, At(5, control.pause), counting, epochs=2)[0], control).start()
-    until(lambda: control.paused)
-    until(lambda: len(batches) >= 5)
-    time.sleep(0.3)
-    held = len(batches)
-    time.sleep(0.3)
-    assert len(batches) == held
+    control, held, trained = Control(), threading.Event(), []
+    really_wait = control.wait
+
+    def wait():
+        held.set()
+        really_wait()
+
+    control.wait = wait
+    counting = [At(batch, lambda batch=batch: trained.append(batch)) for batch in range(1, 13)]
+    worker = TrainingRun(lambda: run(dls, control, At(5, control.pause), *counting, epochs=2)[0], control).start()
+    assert held.wait(60)
+    assert trained == [1, 2, 3, 4, 5]
     assert "paused" in repr(worker)
+    assert worker.running
     worker.resume()
     learn = worker.wait()
     assert len(learn.recorder.losses) == 12
-    assert control.paused_for > 0.5
+    assert trained == list(range(1, 13))
+    assert control.paused_for > 0
 
 
 def test_a_stop_ends_a_pause(dls):

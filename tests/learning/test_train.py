@@ -434,7 +434,7 @@ def test_the_best_epoch_is_kept_and_early_stopping_stops(dls, tmp_path, monkeypa
 
 def test_lr_auto_takes_the_valley_of_lr_find(dls, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, lr="auto")
+    learn = fastmagic.train(dls, "tiny", pretrained=False, epochs=1, lr="auto")
     assert "lr = learn.lr_find(show_plot=False).valley" in fastmagic.code(learn)
     assert "the valley of lr_find" in capsys.readouterr().out
 
@@ -455,12 +455,12 @@ def test_the_table_of_epochs_tells_frozen_epochs_from_the_others(dls, resnet_in_
 @pytest.fixture
 def notebook(shell, shapes):
     shell.user_ns["photos"] = shapes
-    shell.run("%datablock dls --from photos --show 0")
+    shell.run("%%datablock dls --from photos --show 0\nitem_tfms = Resize(24)")
     return shell
 
 
 def test_lr_auto_works_with_the_table_of_epochs(notebook, capsys):
-    notebook.run("%train dls resnet18 --no-pretrained --epochs 1 --lr auto")
+    notebook.run("%train dls tiny --no-pretrained --epochs 1 --lr auto")
     out = capsys.readouterr().out
     assert "the valley of lr_find" in out
     assert len(notebook.user_ns["learn"].recorder.losses) == 6
@@ -493,16 +493,15 @@ def test_a_second_interrupt_at_once_keeps_the_learner_too(dls, capsys):
 
 
 def test_an_interrupt_while_looking_for_the_learning_rate_gives_a_learner(dls):
-    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=2, lr="auto", cbs=None, save=None)
     from fastai.callback.core import Callback
+    from fastai.learner import Learner
 
     class AtOnce(Callback):
         def after_pred(self):
             os.kill(os.getpid(), signal.SIGINT)
 
-    plan = training.plan(dls, "resnet18", pretrained=False, epochs=2, lr="auto")
-    stopped = plan.run(watch=[AtOnce()])
-    assert type(stopped) is type(learn)
+    stopped = training.plan(dls, "tiny", pretrained=False, epochs=2, lr="auto").run(watch=[AtOnce()])
+    assert isinstance(stopped, Learner)
 
 
 def test_several_labels_have_their_own_metric(shapes):
