@@ -44,6 +44,7 @@ def _stop() -> None:
     running, before, folder = _running["standin"], _running["before"], _running["folder"]
     # The notebook cannot tell where its photos came from; its test can.
     asked = len(running.requests_to("duckduckgo.com"))  # type: ignore[attr-defined]
+    photos = {label: len(list((HERE / "bird_or_not" / label).glob("*.jpg"))) for label in ("bird", "forest")}
     running.__exit__()  # type: ignore[attr-defined]
     os.environ.clear()
     os.environ.update(before)  # type: ignore[arg-type]
@@ -51,3 +52,4 @@ def _stop() -> None:
     shutil.rmtree(folder, ignore_errors=True)  # type: ignore[arg-type]
     shutil.rmtree(HERE / "bird_or_not", ignore_errors=True)
     assert asked, "the lesson did not search"
+    assert min(photos.values()) >= 5, f"the lesson went on with the digits: {photos}"
