@@ -13,12 +13,12 @@ from playwright.sync_api import expect
 
 SETUP = """%load_ext fastmagic
 %config FastMagic.show = 0
-%datablock dls --from digits --bs 64
-from fastai.vision.all import Callback
-import time
+from fastai.vision.all import Callback, get_image_files
+import fastmagic, time
+dls = fastmagic.datablock(fastmagic.digits(), get_items=lambda folder: sorted(get_image_files(folder))[::5], bs=64)
 class Slow(Callback):
     def after_batch(self): time.sleep(0.05)"""
-LONG = "%train dls tiny --epochs 20 --no-check --cbs Slow()"
+LONG = "%train dls tiny --epochs 100 --no-check --cbs Slow()"
 SHORT = "%train dls tiny --epochs 1 --no-check"
 AFTER = "print('then', len(learn.recorder.losses) > 0)"
 
@@ -127,7 +127,7 @@ def test_a_reloaded_page_shows_the_curve_so_far_and_steers_it(front_ends, name: 
 
 
 def test_closing_the_tab_does_not_stop_it(lab: FrontEnd):
-    cell = "%train dls tiny --epochs 2 --no-check --cbs Slow()\nopen('done.txt', 'w').write(str(len(learn.recorder.losses)))"
+    cell = "%train dls tiny --epochs 5 --no-check --cbs Slow()\nopen('done.txt', 'w').write(str(len(learn.recorder.losses)))"
     shown = lab.open([SETUP, cell])
     shown.run(0)
     shown.run(1, wait=False)
