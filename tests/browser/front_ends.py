@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -262,6 +264,8 @@ class FrontEnd:
         self.settings = folder / "config"
         self.log = folder / "server.log"
         self.shown: list[Shown] = []
+        self.ending: list[threading.Thread] = []
+        self._numbers = itertools.count(1)
         kernels = folder / "data" / "kernels"
         for kernel, python in KERNELS.items():
             argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -312,9 +316,7 @@ class FrontEnd:
         if self.name in SLIDES:
             notebook.metadata["rise"] = {"transition": "none", "center": False}  # nothing moves under the mouse
             notebook.cells.append(nbformat.v4.new_markdown_cell("The end", metadata=slide))
-        path = self.root / f"{name}.ipynb"
-        for shown in [shown for shown in self.shown if shown.path == path]:  # a session of its name would be taken over
-            shown.close()
+        path = self.root / f"{name}-{next(self._numbers)}.ipynb"  # a session of its name would be taken over
         nbformat.write(notebook, path)
         shown = Shown(self, path, kernel, dark, width, height)
         self.shown.append(shown)
@@ -334,6 +336,8 @@ class FrontEnd:
         """Ends kernels, then the server, then whatever of its process group is left."""
         for shown in list(self.shown):
             shown.close()
+        for thread in self.ending:
+            thread.join()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         if wait:
@@ -475,12 +479,17 @@ class Shown:
         shutil.copy(self.front_end.log, folder / f"{self.front_end.name}-server.log")
 
     def close(self) -> None:
-        """Closes the page and ends the kernel."""
+        """Closes the page and ends the kernel, which takes it seconds: nobody waits for that."""
         if self in self.front_end.shown:
             self.front_end.shown.remove(self)
             self._context.close()
-            with contextlib.suppress(OSError):
-                self.end_kernel()
+            ending = threading.Thread(target=self._end_quietly)
+            self.front_end.ending.append(ending)
+            ending.start()
+
+    def _end_quietly(self) -> None:
+        with contextlib.suppress(OSError):
+            self.end_kernel()
 
     def __enter__(self) -> Shown:
         return self
