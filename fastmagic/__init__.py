@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ _PUBLIC = {
     "tiny": "learning.tiny",
     "train": "learning.train",
 }
+_LIGHT = {"FastmagicError", "digits", "fetch", "images"}  # what needs no fastai
 __all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
 
 if TYPE_CHECKING:
@@ -60,6 +62,9 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'fastmagic' has no attribute {name!r}")
+    magics = sys.modules.get(f"{__name__}.magics")
+    if magics is not None and name not in _LIGHT:
+        magics.wait_for_preload()  # torchvision's circle of imports breaks where two threads enter it at two places
     value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
     globals()[name] = value
     return value

@@ -14,6 +14,7 @@ const TYPED = {
   int16: Int16Array, uint16: Uint16Array, int8: Int8Array, bool: Uint8Array,
 };
 
+const PATIENCE = 5000; // ms without an answer, after which a panel says that nobody answers
 const SMALL = 32_000; // bytes: pictures up to that are put into their address, which takes a tenth of what a blob takes
 
 /** @param {ArrayBuffer} bytes */
@@ -125,10 +126,12 @@ export class PanelView {
     /** @type {HTMLElement | null} */
     this.focused = null;
     this.errors = h("div", { class: "fm-errors", role: "alert" });
+    this.lost = h("p", { class: "fm-lost", role: "status", hidden: true },
+      "The kernel does not answer: it is busy with a cell, or it has ended. If it has ended, run this cell again.");
     this.body = h("div", { class: "fm-body" }, h("p", { class: "fm-dim" }, "Connecting to the kernel…"));
     // LaTeX is not looked for in here: a "$" is a dollar sign. Keys that the panel uses do not reach the notebook.
     this.root = h("div", { class: "fm-panel tex2jax_ignore mathjax_ignore", "data-lm-suppress-shortcuts": "true" },
-      h("style", {}, styles), this.errors, this.body);
+      h("style", {}, styles), this.errors, this.lost, this.body);
     for (const name of ["keydown", "keyup", "keypress"]) {
       this.root.addEventListener(name, (/** @type {KeyboardEvent} */ event) => event.stopPropagation());
     }
@@ -160,6 +163,8 @@ export class PanelView {
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
       this.model.send({ id, ask: what, content }, undefined, buffers);
+      // What the panel asks by itself may wait for a long cell; what the reader asks for is missed.
+      if (what !== "settled" && what !== "look") setTimeout(() => this.waiting.has(id) && this._heard(false), PATIENCE);
     });
   }
 
@@ -212,8 +217,16 @@ export class PanelView {
     }
   }
 
+  /** @param {boolean} heard whether the kernel is heard of */
+  _heard(heard) {
+    if (this.lost.hidden === heard) return;
+    this.lost.hidden = heard;
+    this.root.classList.toggle("fm-unheard", !heard);
+  }
+
   /** @param {any} message @param {DataView[]} buffers */
   _receive(message, buffers) {
+    this._heard(true);
     if (message.re !== undefined) {
       const waiting = this.waiting.get(message.re);
       this.waiting.delete(message.re);

@@ -328,6 +328,19 @@ def test_a_phone_shows_it_without_running_over(lab: FrontEnd):
     shown.screenshot("cleaner-phone")
 
 
+def test_a_kernel_that_has_ended_is_missed_in_seconds(lab: FrontEnd):
+    shown = lab.open([small("ended"), "fastmagic.clean('ended')"])
+    shown.run_all()
+    output = opened(shown)
+    expect(output.locator(".fm-cl-busy")).to_have_count(0)
+    expect(output.locator(".fm-lost")).to_be_hidden()
+    shown.end_kernel()
+    queue(output, "Everything").click()
+    expect(output.locator(".fm-lost")).to_be_visible()
+    expect(output.get_by_text("run this cell again")).to_be_visible()
+    shown.screenshot("cleaner-kernel-ended")
+
+
 def test_a_saved_notebook_shows_what_was_decided_without_a_kernel(lab: FrontEnd):
     shown = lab.open([small("saved"), "fastmagic.clean('saved')"])
     shown.run_all()

@@ -99,6 +99,15 @@ def test_a_kernel_imports_fastai_in_the_background_and_a_cell_that_needs_it_wait
     assert out[5].strip() == "True"
 
 
+def test_a_function_that_needs_fastai_waits_for_the_same_import(kernel):
+    out = kernel(
+        "%load_ext fastmagic\nimport fastmagic, threading\n"
+        "thread = next(t for t in threading.enumerate() if 'fastmagic' in t.name)\n"
+        "fastmagic.images\nearly = thread.is_alive()\nfastmagic.clean\nprint(early, thread.is_alive())",
+    )
+    assert out[0].strip() == "True False"
+
+
 def test_a_setting_turns_the_background_import_off(kernel):
     out = kernel(
         "get_ipython().config.FastMagic.preload = False",
