@@ -225,7 +225,7 @@ class Kind:
 
 CLASSIC = {"cell": ".code_cell", "output": ".output_wrapper", "no_kernel": ".modal-dialog button:has-text('Without')"}
 CLASSIC_OWN = r"nbextensions/(voila|widgets)/|font at 'about:blank'|\(about:blank\)"
-RISE_OWN = r"/css\?family=|/(rise|notebook)\.css"  # a theme's fonts, a presenter's own style
+RISE_OWN = r"/css\?family=|/(rise|[\w-]+-\d+)\.css"  # a theme's fonts, a presenter's own style
 LAB_RISE_OWN = f"{RISE_OWN}|Maximum call stack size exceeded"
 
 KINDS = {
