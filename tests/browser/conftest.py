@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from front_ends import (
     KINDS,
     PATIENCE,
     ROOT,
+    Forks,
     FrontEnd,
     ServerEnded,
     missing,
@@ -68,6 +70,7 @@ class FrontEnds:
     def __init__(self, browser: Browser, factory: pytest.TempPathFactory) -> None:
         self.browser, self.factory = browser, factory
         self.running: dict[str, FrontEnd] = {}
+        self.forks = Forks() if sys.platform == "linux" else None
 
     def __getitem__(self, name: str) -> FrontEnd:
         """The front end of this name, started if it is not running."""
@@ -75,7 +78,7 @@ class FrontEnds:
             need(KINDS[name].python, (KINDS[name].program, *KINDS[name].needs))
             for last in (False, False, True):
                 try:
-                    self.running[name] = FrontEnd(name, self.browser, self.factory.mktemp(name))
+                    self.running[name] = FrontEnd(name, self.browser, self.factory.mktemp(name), self.forks)
                     break
                 except ServerEnded:  # somebody else may have been quicker to take the port
                     if last:
@@ -91,6 +94,8 @@ def front_ends(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> It
     for wait in (False, True):  # all are told to end before the first is waited for
         for front_end in front_ends.running.values():
             front_end.stop(wait)
+    if front_ends.forks:
+        front_ends.forks.stop()
 
 
 @pytest.fixture(scope="session", params=["lab", "notebook", "nbclassic", "rise", "lab_rise", "voila"])

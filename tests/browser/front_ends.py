@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -51,7 +52,7 @@ KERNELS = {
     "python3": HERE,
     "ipykernel-6.17.1": ROOT / ".venv-ipykernel617" / "bin" / "python",  # as on Kaggle: ipywidgets 8.1.5
     "ipykernel-7.3": ROOT / ".venv-ipykernel73" / "bin" / "python",
-    "ipykernel-7.4": HERE,
+    "ipykernel-7.4": HERE,  # as python3, but started as users start it: that one is forked (see Forks)
     # As on Colab: ipywidgets 7.7.1, which JupyterLab with ipywidgets 8 refuses to show; nbclassic shows it.
     "oldest": ROOT / ".venv-oldest" / "bin" / "python",
 }
@@ -74,7 +75,7 @@ window.fm = {
   },
   show: i => fm.code()[i].node.scrollIntoView(),
   save: () => fm.panel().context.save(),
-  nudge: () => { fm.kernel()?.requestKernelInfo(); },
+  nudge: () => fm.kernel()?.requestKernelInfo(),
 };
 """
 # ... as nbclassic does ...
@@ -95,7 +96,7 @@ window.fm = {
   run: i => fm.notebook().execute_cells([fm.notebook().find_cell_index(fm.code()[i])]),
   show: i => fm.code()[i].element[0].scrollIntoView(),
   save: () => fm.notebook().save_notebook().then(() => null),
-  nudge: () => { fm.kernel()?.kernel_info(); },
+  nudge: () => fm.kernel()?.kernel_info(),
 };
 // The first look of ipywidgets for widgets in the kernel ends with drawing all outputs anew: no cell may run before that.
 const looking = setInterval(() => {
@@ -179,6 +180,10 @@ window.fm = {
 };
 """
 
+# Up to 7.3, ipykernel may leave a request unread that comes in while it sends a reply, until the next one comes (7.4's
+# SubshellManager tells how): a person clicks or connects again, a test asks the kernel again and again who it is.
+NUDGING = "setInterval(async () => { try { await fm.nudge?.(); } catch { /* not connected yet */ } }, 1500);"
+
 JUPYTER = (
     "--ServerApp.root_dir={root}",
     "--ServerApp.ip=127.0.0.1",
@@ -251,6 +256,26 @@ KINDS = {
 }
 
 
+class Forks:
+    """The process that kernels are forked from: they have imported fastai, which takes others six seconds, when they begin."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp()
+        self._command = [str(HERE), str(Path(__file__).with_name("forked_kernels.py")), f"{self._folder}/socket"]
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, cwd=self._folder, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+
+    def kernel(self) -> list[str]:
+        """The command that a Jupyter server starts such a kernel with."""
+        return [*self._command, "-f", "{connection_file}"]
+
+    def stop(self) -> None:
+        """Ends the process, not the kernels."""
+        self._process.communicate()
+        shutil.rmtree(self._folder)
+
+
 class ServerEnded(RuntimeError):
     """A server ended before it answered."""
 
@@ -258,7 +283,7 @@ class ServerEnded(RuntimeError):
 class FrontEnd:
     """A running server of one kind, with a folder of its own for notebooks and settings."""
 
-    def __init__(self, name: str, browser: Browser, folder: Path) -> None:
+    def __init__(self, name: str, browser: Browser, folder: Path, forks: Forks | None = None) -> None:
         self.name, self.kind, self.browser = name, KINDS[name], browser
         self.root = folder / "notebooks"
         self.settings = folder / "config"
@@ -269,6 +294,8 @@ class FrontEnd:
         kernels = folder / "data" / "kernels"
         for kernel, python in KERNELS.items():
             argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            if forks and kernel == "python3":
+                argv = forks.kernel()
             spec = {"argv": argv, "display_name": kernel, "language": "python", "env": {"OMP_NUM_THREADS": "1"}}
             _write(kernels / kernel / "kernel.json", spec)
         self._setting("apputils-extension/notification", fetchNews="false", checkForUpdates=False)
@@ -370,9 +397,6 @@ class Shown:
 
     def __init__(self, front_end: FrontEnd, path: Path, kernel: str, dark: bool, width: int, height: int) -> None:
         self.front_end, self.path, self.dark = front_end, path, dark
-        # Up to 7.3, ipykernel may leave a request unread that comes in while it sends a reply, until the next one
-        # comes (7.4's SubshellManager tells how): a person clicks again, a test asks the kernel who it is.
-        self._nudges = kernel == "ipykernel-7.3"
         self.foreign: list[str] = []
         self.console: list[str] = []  # errors alone, without the front end's own
         self.heard: list[str] = []  # all of it
@@ -380,7 +404,7 @@ class Shown:
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
         self._context.set_default_timeout(PATIENCE)
-        self._context.add_init_script(front_end.kind.script)
+        self._context.add_init_script(front_end.kind.script + NUDGING * (kernel == "ipykernel-7.3"))
         self._context.on("request", lambda request: self._asked(request.url))
         self.page = self._new_page()
 
@@ -393,20 +417,15 @@ class Shown:
 
     def run_all(self, wait: bool = True, timeout: float = 240) -> None:
         """Runs all cells."""
-        self._start("fm.runAll()")
+        self.page.evaluate("fm.runAll()")
         if wait:
             self.wait_idle(timeout)
 
     def run(self, i: int, wait: bool = True, timeout: float = 240) -> None:
         """Runs the i-th code cell; in a slide show, goes to its slide first."""
-        self._start(f"fm.run({i})")
+        self.page.evaluate(f"fm.run({i})")
         if wait:
             self.wait_idle(timeout)
-
-    def _start(self, script: str) -> None:
-        self.page.evaluate(script)
-        if self._nudges:
-            self.page.evaluate("for (const s of [1, 3, 9]) setTimeout(() => fm.nudge?.(), 1000 * s)")
 
     def wait_idle(self, timeout: float = 240) -> None:
         """Waits until the kernel has nothing to do."""
