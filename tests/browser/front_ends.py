@@ -180,10 +180,6 @@ window.fm = {
 };
 """
 
-# Up to 7.3, ipykernel may leave a request unread that comes in while it sends a reply, until the next one comes (7.4's
-# SubshellManager tells how): a person clicks or connects again, a test asks the kernel again and again who it is.
-NUDGING = "setInterval(async () => { try { await fm.nudge?.(); } catch { /* not connected yet */ } }, 1500);"
-
 JUPYTER = (
     "--ServerApp.root_dir={root}",
     "--ServerApp.ip=127.0.0.1",
@@ -397,6 +393,9 @@ class Shown:
 
     def __init__(self, front_end: FrontEnd, path: Path, kernel: str, dark: bool, width: int, height: int) -> None:
         self.front_end, self.path, self.dark = front_end, path, dark
+        # Up to 7.3, ipykernel may leave a request unread that comes in while it sends a reply, until the next one
+        # comes (7.4's SubshellManager tells how): a person clicks again, a test asks the kernel who it is.
+        self._nudges = kernel == "ipykernel-7.3"
         self.foreign: list[str] = []
         self.console: list[str] = []  # errors alone, without the front end's own
         self.heard: list[str] = []  # all of it
@@ -404,7 +403,7 @@ class Shown:
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
         self._context.set_default_timeout(PATIENCE)
-        self._context.add_init_script(front_end.kind.script + NUDGING * (kernel == "ipykernel-7.3"))
+        self._context.add_init_script(front_end.kind.script)
         self._context.on("request", lambda request: self._asked(request.url))
         self.page = self._new_page()
 
@@ -417,15 +416,26 @@ class Shown:
 
     def run_all(self, wait: bool = True, timeout: float = 240) -> None:
         """Runs all cells."""
-        self.page.evaluate("fm.runAll()")
+        self._start("fm.runAll()")
         if wait:
             self.wait_idle(timeout)
 
     def run(self, i: int, wait: bool = True, timeout: float = 240) -> None:
         """Runs the i-th code cell; in a slide show, goes to its slide first."""
-        self.page.evaluate(f"fm.run({i})")
+        self._start(f"fm.run({i})")
         if wait:
             self.wait_idle(timeout)
+
+    def _start(self, script: str) -> None:
+        self.page.evaluate(script)
+        self._nudge()
+
+    def _nudge(self) -> None:
+        if self._nudges:
+            again = (
+                "setTimeout(async () => { try { await fm.nudge?.(); } catch { /* not connected yet */ } }, 1000 * s)"
+            )
+            self.page.evaluate(f"for (const s of [1, 3, 9]) {again}")
 
     def wait_idle(self, timeout: float = 240) -> None:
         """Waits until the kernel has nothing to do."""
@@ -521,6 +531,7 @@ class Shown:
             self.page.locator(self.front_end.kind.no_kernel).click()
         self.page.wait_for_function("window.fm?.open()")
         if kernel:
+            self._nudge()
             self.wait_idle()
 
     def _new_page(self) -> Page:
