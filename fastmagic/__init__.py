@@ -19,6 +19,7 @@ _PUBLIC = {
     "clean": "panels.cleaner",
     "code": "program",
     "confusion": "panels.confusion",
+    "Control": "learning.control",
     "datablock": "data.datablock",
     "digits": "data.digits",
     "embed": "learning.embed",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .data.gather.images import fetch, images
     from .errors import FastmagicError
     from .learning.architectures import models
+    from .learning.control import Control
     from .learning.embed import embed
     from .learning.predict import predict
     from .learning.results import results

@@ -11,26 +11,12 @@ import ctypes
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.core import CancelFitException
 
-
-class Listener(Callback):
-    """A callback that answers the events it has methods for, and costs next to nothing at the others.
-
-    fastai looks a missing one up in the learner and the model, some 10 µs each, a dozen times a batch.
-    """
-
-    def __init_subclass__(cls) -> None:
-        cls.events = frozenset(name for name in vars(cls) if name.startswith(("before_", "after_")))
-
-    events: frozenset[str] = frozenset()
-
-    def __call__(self, event_name: str) -> None:
-        if event_name in self.events and self.run:
-            getattr(self, event_name)()
+from .turn import Listener, rest
 
 
 class Stopped(Exception):
@@ -46,11 +32,14 @@ class Control:
         changes: (where, factor) for every change of the learning rate that took effect.
         paused_for: seconds spent in pauses.
         can_extend: whether whoever runs the schedule heeds `one_more`.
+        learn: the learner in training, from when it is made. It may be asked at any time: `fastmagic.predict` and the
+            rest wait for the end of the running batch, and the training for them.
 
     Example:
         >>> control = Control()
-        >>> learn.fit(10, cbs=control.callbacks())  # in one thread    # doctest: +SKIP
-        >>> control.scale_lr(0.1)                   # in another       # doctest: +SKIP
+        >>> fastmagic.train(dls, control=control)        # in one thread  # doctest: +SKIP
+        >>> control.scale_lr(0.1)                        # in another     # doctest: +SKIP
+        >>> fastmagic.predict("bird.jpg", control.learn)                  # doctest: +SKIP
     """
 
     def __init__(self) -> None:
@@ -60,6 +49,7 @@ class Control:
         self.changes: list[tuple[str, float]] = []
         self.paused_for = 0.0
         self.can_extend = False
+        self.learn: Any = None
         self.more = 0
         self._go = threading.Event()
         self._go.set()
@@ -108,9 +98,10 @@ class Control:
             self._callbacks = [StopBeforeFit(self, quiet), ScaleRate(self), BetweenBatches(self)]
         return self._callbacks
 
-    def wait(self) -> None:
-        """Block while paused. Who hears the browser from the training thread itself replaces this."""
-        self._go.wait()
+    def wait(self, rest: Callable[[], None]) -> None:
+        """Block while paused, and call `rest` again and again. Who hears the browser in this thread replaces this."""
+        while not self._go.wait(0.05):
+            rest()
 
     @contextlib.contextmanager
     def listening(self, worker: threading.Thread | None = None) -> Iterator[None]:
@@ -203,7 +194,7 @@ class BetweenBatches(Listener):
         control = self.control
         if control.paused:
             began = time.perf_counter()
-            control.wait()
+            control.wait(lambda: rest(self.learn))
             control.paused_for += time.perf_counter() - began
         if control.asked:
             of = f"batch {self.iter + 1} of {self.n_iter}" if self.training else "validation"

@@ -251,6 +251,8 @@ def run_loader(learn: Any, loader: Any, *, with_target: bool = False, progress: 
 def undisturbed(learn: Any) -> Iterator[None]:
     """Put the model in evaluation mode without gradients; on leaving, put back modes and random states.
 
+    A training in another thread waits between two batches meanwhile (see `turn`).
+
     fastai's random transforms draw numbers in validation too: without the latter, a prediction between two
     epochs would change the losses of the second. `no_grad` rather than `inference_mode`, because some
     models keep tensors they computed (attention masks, position tables), and those must serve the next
@@ -259,7 +261,9 @@ def undisturbed(learn: Any) -> Iterator[None]:
     import torch
     from fastai.torch_core import get_random_states, set_random_states
 
-    with _one_at_a_time, torch.no_grad():
+    from .turn import turn
+
+    with turn(learn), _one_at_a_time, torch.no_grad():
         training = [module for module in learn.model.modules() if module.training]
         states = get_random_states()
         try:

@@ -27,6 +27,7 @@ from .forward import (
     run_pass,
     runs_on_transforms,
     target_of,
+    undisturbed,
 )
 from .learner_file import as_learner
 from .predictions import (
@@ -244,11 +245,12 @@ def _predict_by_loader(
         # Only through a frame do the columns get their own types back.
         item = item.to_frame().T.infer_objects()
     items: Any = [item] if isinstance(item, str) else item
-    try:
-        loader = learn.dls.test_dl(items, num_workers=0)
-    except KeyError as error:
-        raise FastmagicError(f"The table lacks what the model was trained on: {error}.") from error
-    outputs = run_loader(learn, loader, progress=progress)
+    with undisturbed(learn):  # a loader draws a random number when it is made
+        try:
+            loader = learn.dls.test_dl(items, num_workers=0)
+        except KeyError as error:
+            raise FastmagicError(f"The table lacks what the model was trained on: {error}.") from error
+        outputs = run_loader(learn, loader, progress=progress)
     check_width(target, outputs.activations.shape[1])
     seconds = time.perf_counter() - started
     if one:

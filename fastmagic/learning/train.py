@@ -74,6 +74,7 @@ def train(
     cbs: Any = None,
     checks: bool = True,
     offline: bool = False,
+    control: Control | None = None,
 ) -> Any:
     """Train a classifier and return its `Learner`.
 
@@ -99,6 +100,7 @@ def train(
         cbs: fastai callbacks.
         checks: look for mistakes in the data before training (`fastmagic.check`, fast checks only).
         offline: do not try to download weights.
+        control: what another thread stops, pauses and re-rates the training with, and asks its model through (`learn`).
 
     Returns:
         The `Learner`. After an interrupt (Ctrl-C, the kernel's stop button) it holds what was learned so far. What
@@ -114,7 +116,7 @@ def train(
     return plan(
         dls, arch, epochs=epochs, lr=lr, bs=bs, metrics=metrics, freeze_epochs=freeze_epochs, pretrained=pretrained,
         weights=weights, seed=seed, save=save, early_stop=early_stop, mixed=mixed, cbs=cbs, checks=checks, offline=offline,
-    ).run()  # fmt: skip
+    ).run(control=control)  # fmt: skip
 
 
 # How each learner came to be. The training holds the data it was given, which lives as long as the learner's view of it.
@@ -212,7 +214,7 @@ class Training:
         control.can_extend = True
         learn = None
         try:
-            learn = self._make(names)
+            learn = control.learn = self._make(names)
             extra = [*control.callbacks(), *(() if self.draws else watch)]
             learn.add_cbs(extra)
             with contextlib.ExitStack() as stack:

@@ -21,7 +21,7 @@ class TrainingRun:
             value is called again and again with seconds it may take, or is `None`.
 
     Attributes:
-        learn: the trained `Learner`, once it is there; `None` before, and when it failed.
+        learn: the `Learner`, in training while `running`, and then trained; `None` before it is made, and when it failed.
         error: what it failed with, if it did.
 
     Example:
@@ -37,7 +37,7 @@ class TrainingRun:
     ):
         self.control = control
         self._hearing = hearing
-        self.learn: Any = None
+        self._trained: Any = None
         self.error: BaseException | None = None
         self._done = threading.Event()
         self._then: list[Callable[[TrainingRun], None]] = []
@@ -45,7 +45,7 @@ class TrainingRun:
 
         def work() -> None:
             try:
-                self.learn = context.run(train)
+                self._trained = context.run(train)
             except BaseException as error:
                 self.error = error
             finally:
@@ -63,6 +63,10 @@ class TrainingRun:
             self._then.append(then)
         self._thread.start()
         return self
+
+    @property
+    def learn(self) -> Any:
+        return self.control.learn if self.running and self.error is None else self._trained
 
     @property
     def running(self) -> bool:
@@ -105,7 +109,7 @@ class TrainingRun:
                     hear(0.05)
         if self.error is not None:
             raise self.error
-        return self.learn
+        return self._trained
 
     def __repr__(self) -> str:
         how = "running" if self.running else "failed" if self.error is not None else "done"

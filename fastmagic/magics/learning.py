@@ -129,7 +129,7 @@ def _metric_names() -> list[str]:
     Option("--mixed", "mixed precision, on a GPU"),
     Option("--cbs", "fastai callbacks: variables or expressions, separated by commas", Expression()),
     Option("--no-check", "skip the look at the data before training"),
-    Option("--detach", "give the prompt back at once; NAME is bound when the training ends, training steers it"),
+    Option("--detach", "give the prompt back at once; NAME is bound at its end, training steers it and has .learn"),
     Option("--inline", "train in the main thread, for callbacks that insist on it"),
     examples="""
         %train                                    # the newest DataLoaders, resnet18
@@ -235,7 +235,10 @@ def _detached(call: Call, run: Any) -> None:
 
     run.start(then=bind)
     call.session.bind("training", run)
-    print(f"Training in the background; {name} is bound when it ends. training.stop(), .pause(), .wait() steer it.")
+    print(
+        f"Training in the background; {name} is bound when it ends. training.stop(), .pause(), .wait() steer it, "
+        "training.learn may be asked at any time."
+    )
 
 
 def _listed(expression: Any) -> str | None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from fastai.callback.core import CancelFitException
 
-from ..learning.control import Control, Listener
+from ..learning.control import Control
 from ..learning.history import History, smoothed
 from ..learning.progress import EpochTable, duration, number, print_lines
+from ..learning.turn import Listener
 from ..render import escape, figure_png, html_table, text_table
 from .kernel import in_kernel, pumping
 from .panel import Panel, Still, png_tag, small_png
@@ -452,11 +453,12 @@ class LossPlot(Listener):
     def _inline(self) -> bool:
         return threading.current_thread() is threading.main_thread()
 
-    def _wait(self) -> None:
+    def _wait(self, rest: Callable[[], None]) -> None:
         """Wait out a pause in the main thread, hearing the browser meanwhile."""
         self._flush()
         with pumping() as pump:
             while self.control.paused:
+                rest()
                 if pump:
                     pump(0.05)
                 else:

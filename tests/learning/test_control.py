@@ -1,15 +1,19 @@
-"""A training can be stopped, paused, re-rated and lengthened from another thread while it runs."""
+"""A training can be stopped, paused, re-rated and lengthened from another thread while it runs, and its model asked."""
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
+import torch
 
 import fastmagic
 from fastmagic.learning import train as training
+from fastmagic.learning import turn as turns
 from fastmagic.learning.control import Control
+from fastmagic.learning.forward import undisturbed
 from fastmagic.learning.worker import TrainingRun
 
 
@@ -62,9 +66,9 @@ def test_a_pause_holds_the_training_until_it_is_resumed(dls):
     control, held, trained = Control(), threading.Event(), []
     really_wait = control.wait
 
-    def wait():
+    def wait(rest):
         held.set()
-        really_wait()
+        really_wait(rest)
 
     control.wait = wait
     counting = [At(batch, lambda batch=batch: trained.append(batch)) for batch in range(1, 13)]
@@ -133,3 +137,198 @@ def test_training_in_a_thread_gives_the_losses_of_training_in_none(dls):
     control = Control()
     worker = TrainingRun(lambda: run(dls, control, epochs=1)[0], control).start()
     assert [float(x) for x in worker.wait().recorder.losses] == [float(x) for x in plain.recorder.losses]
+
+
+# ------------------------------------------------------- whoever asks gets a turn between two batches
+
+
+@pytest.fixture
+def learn(shapes):
+    return learner(shapes)
+
+
+def learner(shapes):
+    from fastai.vision.all import Learner, RandomErasing, accuracy, set_seed
+
+    set_seed(0)
+    dls = fastmagic.datablock(shapes, bs=8, num_workers=0, batch_tfms=[RandomErasing(p=0.5)])
+    # Batch normalisation and dropout: a batch in the wrong mode shows in the losses.
+    from torch import nn
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(128, dls.c))  # fmt: skip
+    return Learner(dls, model, metrics=accuracy)
+
+
+def losses(learn) -> list[float]:
+    return [float(loss) for loss in learn.recorder.losses] + [v for row in learn.recorder.values for v in row]
+
+
+def train(learn):
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(4, 1e-2)
+
+
+@contextmanager
+def asking(ask):
+    """Another thread asks again and again while the block runs; gives the list of its answers."""
+    answers, errors, over = [], [], threading.Event()
+
+    def work():
+        while not over.is_set():
+            try:
+                answers.append(ask())
+            except Exception as error:
+                errors.append(error)
+                return
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        thread.join()
+    assert not errors
+
+
+@pytest.mark.parametrize("ask", ["predict", "results", "activations"])
+def test_who_asks_all_the_time_changes_no_digit_of_the_losses(shapes, ask):
+    alone = learner(shapes)
+    train(alone)
+    asked = learner(shapes)
+    picture = asked.dls.train_ds.items[0]
+    ways = {
+        "predict": lambda: fastmagic.predict(picture, asked),
+        "results": lambda: fastmagic.results(asked),
+        "activations": lambda: fastmagic.predict([picture] * 3, asked),
+    }
+    with asking(ways[ask]) as answers:
+        train(asked)
+        during = len(answers)
+    assert during > 2
+    assert losses(asked) == losses(alone)
+    assert all(torch.equal(a, b) for a, b in zip(asked.model.parameters(), alone.model.parameters(), strict=True))
+    assert not any(isinstance(callback, turns.Turn) for callback in asked.cbs)
+
+
+def test_a_table_is_asked_in_the_same_way():
+    import pandas as pd
+    from fastai.tabular.all import Categorify, Normalize, TabularDataLoaders, set_seed, tabular_learner
+
+    frame = pd.DataFrame({"a": list("xyzw") * 40, "b": range(160), "y": [0.0, 1.0] * 80})
+
+    def make():
+        set_seed(0)
+        dls = TabularDataLoaders.from_df(
+            frame, procs=[Categorify, Normalize], cat_names=["a"], cont_names=["b"], y_names="y", bs=16,
+            valid_idx=list(range(32)),
+        )  # fmt: skip
+        return tabular_learner(dls, layers=[8])
+
+    alone, asked = make(), make()
+    torch.manual_seed(1)
+    asked.model.load_state_dict(alone.model.state_dict())
+    set_seed(3)
+    train(alone)
+    set_seed(3)
+    with asking(lambda: fastmagic.predict(frame.iloc[:5], asked)) as answers:
+        train(asked)
+    assert answers
+    assert losses(asked) == losses(alone)
+
+
+def test_a_training_that_begins_during_a_pass_waits_for_its_end(learn):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def ask():
+        with undisturbed(learn):
+            begun.set()
+            assert go_on.wait(60)
+            assert not learn.model.training
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert begun.wait(60)
+    thread = threading.Thread(target=train, args=[learn])
+    thread.start()
+    until(lambda: turns.training(learn.model) is not None)
+    assert not hasattr(learn, "iter") or learn.iter is None  # no batch has begun
+    go_on.set()
+    asking.join(60)
+    thread.join(60)
+    assert len(learn.recorder.values) == 4
+
+
+def test_a_paused_training_answers(dls):
+    control = Control()
+    found, paused = [], threading.Event()
+
+    def pause():
+        control.pause()
+        paused.set()
+
+    class Keep(turns.Listener):
+        def before_fit(self):
+            found.append(self.learn)
+
+    thread = threading.Thread(target=run, args=[dls, control, Keep(), At(3, pause)])
+    thread.start()
+    assert paused.wait(120)
+    answer = fastmagic.predict(dls.train_ds.items[0], found[0])
+    assert control.paused
+    assert answer.label in dls.vocab
+    control.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_a_callback_asks_the_model_that_its_own_thread_trains(learn):
+    answers = []
+
+    class Ask(turns.Listener):
+        def after_epoch(self):
+            answers.append(fastmagic.predict(self.learn.dls.train_ds.items[0], self.learn).label)
+
+    learn.add_cb(Ask())
+    train(learn)
+    assert len(answers) == 4
+
+
+def test_a_batch_that_does_not_end_is_said_instead_of_waited_for(learn, monkeypatch):
+    held, go_on = threading.Event(), threading.Event()
+
+    class Hold(turns.Listener):
+        def after_pred(self):
+            held.set()
+            go_on.wait(60)
+
+    Hold.events = frozenset({"after_pred"})
+    learn.add_cb(Hold())
+    thread = threading.Thread(target=train, args=[learn])
+    thread.start()
+    assert held.wait(60)
+    monkeypatch.setattr(turns, "PATIENCE", 0.2)
+    with pytest.raises(fastmagic.FastmagicError, match="in training") as said:
+        fastmagic.predict(learn.dls.train_ds.items[0], learn)
+    assert "stop the training" in str(said.value)
+    go_on.set()
+    thread.join(60)
+    assert len(learn.recorder.values) == 4
+
+
+def test_another_learner_of_the_same_model_has_the_same_owner(learn, shapes):
+    from fastai.vision.all import Learner
+
+    other, begun = Learner(learn.dls, learn.model), threading.Event()
+    learn.add_cb(At(1, begun.set))
+
+    def ask():
+        assert begun.wait(60)
+        return fastmagic.predict(learn.dls.train_ds.items[0], other)
+
+    with asking(ask) as answers:
+        train(learn)
+    assert answers
+    alone = learner(shapes)
+    train(alone)
+    assert losses(learn) == losses(alone)

@@ -183,6 +183,9 @@ def test_detached_it_gives_the_prompt_back_and_a_handle(trained):
     cell = trained.start("%train dls tiny --epochs 30 --no-check --detach --cbs Slow()")
     panel = panel_of(trained, cell)
     trained.finish(cell)
+    trained.run("while training.learn is None: time.sleep(0.05)\nphoto = dls.valid_ds.items[0]")
+    trained.run("answer = %predict photo --learn training.learn")  # between two batches
+    assert "True running" in trained.run("print(answer.label in dls.vocab, 'running' if training.running else 'over')")
     cell = trained.start("training.wait()\nprint('stopped by its button')")
     trained.ask(panel, "control", action="stop")
     assert "stopped by its button" in trained.finish(cell)
