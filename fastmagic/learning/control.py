@@ -16,7 +16,7 @@ from typing import Any
 
 from fastai.callback.core import CancelFitException
 
-from .turn import Listener, rest
+from .turn import Listener, owned
 
 
 class Stopped(Exception):
@@ -194,7 +194,7 @@ class BetweenBatches(Listener):
         control = self.control
         if control.paused:
             began = time.perf_counter()
-            control.wait(lambda: rest(self.learn))
+            control.wait(owned(self.learn.model).rest)
             control.paused_for += time.perf_counter() - began
         if control.asked:
             of = f"batch {self.iter + 1} of {self.n_iter}" if self.training else "validation"

@@ -1,20 +1,18 @@
 """One owner of a model at a time: whoever wants it while another thread trains it gets a turn between two batches.
 
-A training owns its model from the start of `fit` to its end, whoever called it. A prediction, a confusion pass or a
-panel in another thread would otherwise switch the model to evaluation in the middle of a batch, take its batch away
-and draw from its random numbers. So it puts a callback into the learner, and the training waits there, between two
-batches, until the other is done.
+A prediction, a confusion pass or a panel in another thread would otherwise switch the model to evaluation in the middle
+of a batch, take its batch away and draw from its random numbers. So there is one lock a model. A training (any
+`Learner.fit`, whoever called it) holds it from its start to its end, and gives it to those who wait between two batches.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
-import sys
+import functools
 import threading
-import time
-from collections.abc import Iterator
-from types import FrameType
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastai.callback.core import Callback
@@ -22,10 +20,7 @@ from fastai.learner import Learner
 
 from ..errors import FastmagicError
 
-PATIENCE = 60.0  # seconds that the running batch may still take
-
-_FITTING = {inspect.unwrap(function).__code__ for function in (Learner.fit, Learner._do_epoch_validate)}
-_mine = threading.local()  # the models whose turn this thread has
+PATIENCE = 60.0  # seconds that a running batch may still take
 
 
 class Listener(Callback):
@@ -44,46 +39,85 @@ class Listener(Callback):
             getattr(self, event_name)()
 
 
-class Turn(Listener):
-    """Where a training waits while another thread has its model. Not for fits in the thread that asks."""
+class Owned:
+    """The lock of one model: first come, first served, and a thread that has it may take it again.
 
-    order = 2000  # all others have seen the batch
+    Attributes:
+        fits: how many fits (or validations) the owner is in.
+    """
 
     def __init__(self) -> None:
-        self._asking = threading.get_ident()
-        self._waits = threading.Event()
-        self._over = threading.Event()
+        self.fits = 0
+        self._owner: int | None = None
+        self._depth = 0
+        self._queue: deque[object] = deque()
+        self._changed = threading.Condition()
 
-    def come(self, seconds: float) -> bool:
-        """Tell whether the training waits, after at most so many seconds."""
-        return self._waits.wait(seconds)
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for the model."""
+        return len(self._queue)
 
-    def end(self) -> None:
-        """Let the training go on, if it waits."""
-        self._over.set()
+    def take(self, patience: float | None = None) -> bool:
+        """Wait for the model, and tell whether it is this thread's now."""
+        me, place = threading.get_ident(), object()
+        with self._changed:
+            if self._owner == me:
+                self._depth += 1
+                return True
+            self._queue.append(place)
+            got = False
+            try:
+                got = self._changed.wait_for(lambda: self._owner is None and self._queue[0] is place, patience)
+            finally:  # an interrupt as well
+                self._queue.remove(place)
+                if got:
+                    self._owner, self._depth = me, 1
+                self._changed.notify_all()
+            return got
+
+    def give(self) -> None:
+        """Give the model back."""
+        with self._changed:
+            if self._owner != threading.get_ident():  # interrupted while others had their turn
+                return
+            self._depth -= 1
+            if not self._depth:
+                self._owner = None
+                self._changed.notify_all()
 
     def rest(self) -> None:
-        """Wait in the thread that trains, until the other is done."""
-        if threading.get_ident() != self._asking:
-            self._waits.set()
-            self._over.wait()
+        """Let everybody who waits now have the model, one after another; for its owner, between two batches."""
+        with self._changed:
+            if not self._queue or self._owner != threading.get_ident():
+                return
+            depth, fits = self._depth, self.fits
+            self._owner, self.fits = None, 0
+            self._changed.notify_all()
+        try:
+            self.take()
+            self._depth = depth
+        finally:
+            self.fits = fits
 
-    before_fit = before_epoch = before_train = before_validate = after_batch = after_epoch = rest
+
+_locks: weakref.WeakKeyDictionary[Any, Owned] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
 
 
-def rest(learn: Any) -> None:
-    """Between two batches of a training that waits for something else: give those who ask their turn."""
-    for callback in list(learn.cbs):
-        if isinstance(callback, Turn):
-            callback.rest()
+def owned(model: Any) -> Owned:
+    """Return the one lock of a model; what cannot be a key, having no hash, gets one that nobody shares."""
+    with _making, contextlib.suppress(TypeError):
+        return _locks.setdefault(model, Owned())
+    return Owned()
 
 
 @contextlib.contextmanager
 def turn(learn: Any) -> Iterator[None]:
     """Have a learner's model to oneself for the length of the block.
 
-    At once when nobody trains it, or who does is this thread (a callback); else when the running batch has ended. A
-    training that begins meanwhile waits, unless it does so with another learner of the same model.
+    At once where nobody has it, or this thread (a callback of a training); else when the running batch, or another's
+    pass, has ended. A training that begins meanwhile waits.
 
     Raises:
         FastmagicError: the running batch, or what callbacks do between two, takes more than a minute.
@@ -92,53 +126,53 @@ def turn(learn: Any) -> Iterator[None]:
         >>> with turn(learn):                              # doctest: +SKIP
         ...     learn.model.eval()
     """
-    held = _mine.__dict__.setdefault("models", [])
-    if any(model is learn.model for model in held):
-        yield
-        return
-    asked = Turn()
-    asked_in: list[Any] = []
-    until = time.monotonic() + PATIENCE
+    lock = owned(learn.model)
+    while not lock.take(PATIENCE):
+        if lock.fits:
+            raise FastmagicError(
+                f"The model is in training, and its batch has not ended for {PATIENCE:.0f} s.",
+                "Ask again later, or stop the training.",
+            )
     try:
-        while True:
-            # Asked first, looked then: who begins to train after this look waits at its `before_fit`.
-            _ask(learn, asked, asked_in)
-            owner = training(learn.model)
-            if owner is None or owner[0] == threading.get_ident():
-                break
-            _ask(owner[1], asked, asked_in)
-            if asked.come(0.02):
-                break
-            if time.monotonic() > until:
-                raise FastmagicError(
-                    f"The model is in training, and its batch has not ended for {PATIENCE:.0f} s.",
-                    "Ask again later, or stop the training.",
-                )
-        held.append(learn.model)
-        try:
-            yield
-        finally:
-            held.pop()
+        yield
     finally:
-        for each in asked_in:
-            each.cbs.remove(asked)
-        asked.end()
+        lock.give()
 
 
-def training(model: Any) -> tuple[int, Any] | None:
-    """Return which thread trains (or validates) this model now, and the learner that it does so with."""
-    for thread, top in sys._current_frames().items():
-        frame: FrameType | None = top
-        while frame is not None:
-            if frame.f_code in _FITTING:
-                learn = frame.f_locals.get("self")
-                if getattr(learn, "model", None) is model:
-                    return thread, learn
-            frame = frame.f_back
-    return None
+class _Rest(Listener):
+    order = 2000  # all others have seen the batch
+
+    def __init__(self, lock: Owned):
+        self._lock = lock
+
+    def after_batch(self) -> None:
+        self._lock.rest()
+
+    def __reduce__(self) -> Any:  # a learner that is exported by a callback needs nothing of ours
+        return Callback, ()
 
 
-def _ask(learn: Any, asked: Turn, asked_in: list[Any]) -> None:
-    if all(learn is not each for each in asked_in):
-        asked_in.append(learn)
-        learn.cbs.append(asked)  # in place: the training may be adding its own
+def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def held(self: Any, *args: Any, **kwargs: Any) -> Any:
+        lock = owned(self.model)
+        lock.take()
+        lock.fits += 1
+        rest = None if any(isinstance(callback, _Rest) for callback in self.cbs) else _Rest(lock)
+        try:
+            if rest is not None:
+                self.cbs.append(rest)
+            return method(self, *args, **kwargs)
+        finally:
+            if rest is not None:
+                self.cbs.remove(rest)
+            lock.fits -= 1
+            lock.give()
+
+    held.fastmagic = True  # type: ignore[attr-defined]
+    return held
+
+
+for _name in ("fit", "_do_epoch_validate"):
+    if not hasattr(getattr(Learner, _name), "fastmagic"):
+        setattr(Learner, _name, _holding(getattr(Learner, _name)))

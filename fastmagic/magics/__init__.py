@@ -145,5 +145,6 @@ def _import_fastai() -> None:
     # An import that fails here fails again, with its message, in the cell that needs it.
     try:
         importlib.import_module("fastai.vision.all")
+        importlib.import_module("fastmagic.learning.turn")  # from here on a training is seen by those who ask its model
     except Exception:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from contextlib import contextmanager
@@ -208,7 +209,7 @@ def test_who_asks_all_the_time_changes_no_digit_of_the_losses(shapes, ask):
     assert during > 2
     assert losses(asked) == losses(alone)
     assert all(torch.equal(a, b) for a, b in zip(asked.model.parameters(), alone.model.parameters(), strict=True))
-    assert not any(isinstance(callback, turns.Turn) for callback in asked.cbs)
+    assert not any(isinstance(callback, turns.Listener) for callback in asked.cbs)
 
 
 def test_a_table_is_asked_in_the_same_way():
@@ -251,7 +252,7 @@ def test_a_training_that_begins_during_a_pass_waits_for_its_end(learn):
     assert begun.wait(60)
     thread = threading.Thread(target=train, args=[learn])
     thread.start()
-    until(lambda: turns.training(learn.model) is not None)
+    until(lambda: turns.owned(learn.model).waiting)
     assert not hasattr(learn, "iter") or learn.iter is None  # no batch has begun
     go_on.set()
     asking.join(60)
@@ -319,16 +320,23 @@ def test_a_batch_that_does_not_end_is_said_instead_of_waited_for(learn, monkeypa
 def test_another_learner_of_the_same_model_has_the_same_owner(learn, shapes):
     from fastai.vision.all import Learner
 
-    other, begun = Learner(learn.dls, learn.model), threading.Event()
-    learn.add_cb(At(1, begun.set))
-
-    def ask():
-        assert begun.wait(60)
-        return fastmagic.predict(learn.dls.train_ds.items[0], other)
-
-    with asking(ask) as answers:
+    other = Learner(learn.dls, learn.model)
+    with asking(lambda: fastmagic.predict(learn.dls.train_ds.items[0], other)) as answers:
         train(learn)
     assert answers
     alone = learner(shapes)
     train(alone)
     assert losses(learn) == losses(alone)
+
+
+def test_a_learner_exported_by_a_callback_needs_nothing_of_ours(learn):
+    from fastai.callback.core import Callback
+
+    exported = []
+
+    def export():
+        exported.extend(pickle.dumps(cb) for cb in learn.cbs if isinstance(cb, turns.Listener))
+
+    learn.add_cb(At(1, export))
+    train(learn)
+    assert [type(pickle.loads(callback)) for callback in exported] == [Callback]
