@@ -80,6 +80,10 @@ def demo(output: Path, open_page: bool = True) -> Path:
             f"The demo needs {error.name}.", "Install it with: pip install 'fastmagic[demo]'"
         ) from error
     output = output.expanduser()
+    if output.is_dir():
+        raise FastmagicError(
+            f"{str(output)!r} is a folder.", f"Name a file in it: --output {output / 'fastmagic-demo.html'}"
+        )
     if not output.parent.is_dir():
         raise FastmagicError(
             f"There is no folder {str(output.parent)!r} to write to.", "Choose another place with --output."

@@ -7,6 +7,7 @@ evaluated once; the program that `--code` prints holds the same text.
 from __future__ import annotations
 
 import ast
+import itertools
 import linecache
 import textwrap
 import types
@@ -39,6 +40,8 @@ ELSEWHERE = {
     "transforms": "Write item_tfms (one picture at a time) or batch_tfms (a whole batch).",
     "tfms": "Write item_tfms (one picture at a time) or batch_tfms (a whole batch).",
 }
+
+_bodies = itertools.count(1)
 
 
 @dataclass
@@ -324,7 +327,7 @@ def _evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[di
     body = textwrap.dedent(body)
     statements = _assignments(body, first_line)
     lines = body.splitlines()
-    file_name = "<%%datablock>"
+    file_name = f"<%%datablock {next(_bodies)}>"  # of its own: a traceback of an earlier cell shows its own lines
     # So that tracebacks, and the user's own line in a message, can show the body.
     padded = "\n" * (first_line - 1) + body
     linecache.cache[file_name] = (len(padded), None, [line + "\n" for line in padded.splitlines()], file_name)
@@ -532,7 +535,7 @@ def explain_error(error: Exception, plan: Plan) -> tuple[str, str]:
         )
     code, line, local = frame
     text = linecache.getline(code.co_filename, line).strip()
-    where = f"line {line}: {text}" if code.co_filename == "<%%datablock>" else f"in {code.co_name}: {text}"
+    where = f"line {line}: {text}" if code.co_filename.startswith("<%%datablock") else f"in {code.co_name}: {text}"
     argument = local.get(code.co_varnames[0]) if code.co_argcount else None
     item = f", for {_short(argument)}" if argument is not None else ""
     names = [name for name in (*plan.namespace, *local) if not name.startswith("_")]
@@ -558,7 +561,7 @@ def _user_frame(error: BaseException) -> tuple[types.CodeType, int, dict[str, An
     while traceback is not None:
         frame = traceback.tb_frame
         file_name = frame.f_code.co_filename
-        if file_name == "<%%datablock>" or (
+        if file_name.startswith("<%%datablock") or (
             frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name != "<module>"
         ):
             found = (frame.f_code, traceback.tb_lineno, dict(frame.f_locals))

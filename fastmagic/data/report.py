@@ -51,7 +51,7 @@ class Report:
     """All that `check` found, the gravest first.
 
     `report.ok` is true where nothing graver than a note was found, `report["duplicate"]` is the finding of
-    that kind (`None` without), `"truncated" in report` asks for one, `for finding in report` goes through
+    that kind (`None` without), `"truncated" in report` asks for one (or for a finding), `for finding in report` goes through
     them, and `report.to_frame()` is a table with one row an item.
 
     Args:
@@ -93,7 +93,7 @@ class Report:
         return True
 
     def __contains__(self, kind: object) -> bool:
-        return kind in self.kinds
+        return kind in self.kinds or kind in self.findings
 
     def __getitem__(self, kind: str) -> Finding | None:
         return next((finding for finding in self.findings if finding.kind == kind), None)

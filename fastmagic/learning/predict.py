@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ def predict(
     Args:
         item: one item is a picture file, an http(s) address, bytes, a PIL image, an array or tensor (H×W,
             H×W×3 or C×H×W; integers 0…255 or floats 0…1) or a row of a DataFrame. Many are a folder (with
-            the folders in it), a glob pattern, a DataFrame, or a list of anything above. For models of text
-            and of tables: what their `test_dl` takes.
+            the folders in it), a glob pattern, a DataFrame, or a list of anything above. For models of tables: a
+            DataFrame, a CSV file, a row (a Series, a dict) or a list of rows; of text: a text or a list of texts.
         learn: a fastai `Learner`, or the path of one exported with `learn.export`. Such a file is a pickle:
             opening it runs code from it, so open only files from people you trust. It is read once, and again
             when the file changes.
@@ -240,11 +240,11 @@ def _predict_by_loader(
     if item is None:
         raise FastmagicError("There is nothing to predict.", "Give a row, a DataFrame, a text or a list of texts.")
     started = time.perf_counter()
-    one = isinstance(item, (str, pd.Series))
-    if isinstance(item, pd.Series):
-        # Only through a frame do the columns get their own types back.
-        item = item.to_frame().T.infer_objects()
-    items: Any = [item] if isinstance(item, str) else item
+    if any(kind.__name__ == "TabDataLoader" for kind in type(learn.dls.train).__mro__):
+        items, one = _rows(item)
+    else:
+        one = isinstance(item, str)
+        items = [item] if one else item
     with undisturbed(learn):  # a loader draws a random number when it is made
         try:
             loader = learn.dls.test_dl(items, num_workers=0)
@@ -254,7 +254,7 @@ def _predict_by_loader(
     check_width(target, outputs.activations.shape[1])
     seconds = time.perf_counter() - started
     if one:
-        source = f"row {item.index[0]}" if isinstance(item, pd.DataFrame) else short(item)
+        source = f"row {items.index[0]}" if isinstance(items, pd.DataFrame) else short(item)
         return Prediction(target, outputs.activations[0], None, source, seconds, top)
     is_frame = isinstance(items, pd.DataFrame)
     names = [f"row {index}" for index in items.index] if is_frame else [short(text) for text in items]
@@ -262,6 +262,30 @@ def _predict_by_loader(
     if is_frame:
         table.index = items.index
     return Predictions(table, [], target, {}, seconds)
+
+
+def _rows(item: Any) -> tuple[Any, bool]:
+    """Return what a model of tables is given as a DataFrame, and whether it is one row: a file, a row, rows."""
+    import pandas as pd
+
+    if isinstance(item, pd.DataFrame):
+        return item, False
+    if isinstance(item, (str, Path)):
+        path = Path(item).expanduser()
+        if not path.exists():
+            raise no_such_file(path.absolute())
+        try:
+            return pd.read_csv(path), False
+        except (ValueError, OSError) as error:
+            raise FastmagicError(f"{str(path)!r} cannot be read as a table: {error}.", "Give a CSV file.") from error
+    rows = [item] if (one := isinstance(item, (pd.Series, Mapping))) else list(item)
+    for row in rows:
+        if not isinstance(row, (pd.Series, Mapping)):
+            raise FastmagicError(
+                f"A {type(row).__name__} is no row of a table.", "Give a DataFrame, a CSV file, or rows of a DataFrame."
+            )
+    # Only through a frame do the columns get their own types back.
+    return pd.DataFrame(rows).infer_objects(), one
 
 
 def _entry(item: Any, kind: Any) -> Any:

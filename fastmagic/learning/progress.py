@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -98,12 +99,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+_RUNNING = re.compile(r"epoch \d+ of \d+, |looking for a learning rate")  # what a terminal can't take back
+
+
 def print_lines() -> Callable[[Shown], None]:
     """Return a function that prints what it is shown line by line as lines come to be: for a terminal."""
     printed: list[str] = []
 
     def show(shown: Shown) -> None:
-        rows = [line for line in shown.text.splitlines() if not line.startswith("epoch ") or "of" not in line]
+        rows = [line for line in shown.text.splitlines() if not _RUNNING.match(line)]
         for line in rows[len(printed) :]:
             printed.append(line)
             print(line, flush=True)

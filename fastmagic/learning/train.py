@@ -6,6 +6,7 @@ happened. Around them stand what a notebook needs: checks before, a graceful sto
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import gc
@@ -445,7 +446,11 @@ def _source(name: str, value: Any, names: dict[str, Any]) -> str:
     """Return how a program writes `metrics` or `cbs`; a value that cannot be written gets a name of its own."""
     source = getattr(value, "source", None)
     if isinstance(value, str) or isinstance(source, str):
-        return value if isinstance(value, str) else str(source)
+        text = value if isinstance(value, str) else str(source)
+        with contextlib.suppress(SyntaxError):  # said when it is evaluated
+            if isinstance(ast.parse(text.strip(), mode="eval").body, ast.Tuple) and not text.strip().startswith("("):
+                return f"[{text.strip()}]"  # "accuracy, error_rate"
+        return text
     known = getattr(value, "__name__", None)
     if known and _vocabulary().get(known) is value:
         return known

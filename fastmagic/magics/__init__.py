@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import threading
+import tokenize
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,10 @@ def unload(shell: Any) -> None:
     for transform in (comments_above_magic, assigned_magic):
         if transform in shell.input_transformers_cleanup:
             shell.input_transformers_cleanup.remove(transform)
+    for name in MAGICS:
+        for prefix in ("%", "%%"):
+            shell.strdispatchers["complete_command"].strs.pop(f"{prefix}{name}", None)
+    _python_names_again(shell)
 
 
 def find(name: str) -> Magic:
@@ -77,6 +83,7 @@ def _stub(shell: Any, name: str) -> Any:
 
     magic.__name__ = name
     magic.__doc__ = f"%{name} --help shows the options and examples of this magic."
+    magic.getdoc = lambda: find(name).help()  # type: ignore[attr-defined]  # what `%train?` shows
     return magic
 
 
@@ -96,6 +103,11 @@ def _no_python_names(shell: Any) -> None:
     shell.Completer._jedi_matches = elsewhere
 
 
+def _python_names_again(shell: Any) -> None:
+    if getattr(getattr(shell.Completer, "_jedi_matches", None), "fastmagic", False):
+        del shell.Completer._jedi_matches  # what hides the class's own method
+
+
 def _complete(shell: Any, event: Any) -> list[str]:
     """Answer IPython's `complete_command` hook, the one completion interface that 7.34 and 9 share."""
     from .complete import completions
@@ -107,8 +119,32 @@ _ASSIGNED = re.compile(rf"^(\s*)([A-Za-z_]\w*)\s*=\s*%({'|'.join(MAGICS)})\b")
 
 
 def assigned_magic(lines: list[str]) -> list[str]:
-    """Read `learn = %train dls` as `%train --into learn dls`: a magic binds a name itself and returns nothing."""
-    return [_ASSIGNED.sub(r"\1%\3 --into \2", line) for line in lines]
+    """Read `learn = %train dls` as `%train --into learn dls`: a magic binds a name itself and returns nothing.
+
+    Not inside of strings, nor in the body of a cell magic, which may be a file to write; one that runs its body as a
+    cell (`%%time`) asks again.
+    """
+    if not any(map(_ASSIGNED.match, lines)) or next((line for line in lines if line.strip()), "").startswith("%%"):
+        return lines
+    quoted = _rows_in_strings(lines)
+    return [
+        line if row in quoted else _ASSIGNED.sub(r"\1%\3 --into \2", line) for row, line in enumerate(lines, start=1)
+    ]
+
+
+def _rows_in_strings(lines: list[str]) -> set[int]:
+    """Return the numbers of the lines (from 1) that begin inside of a string."""
+    rows: set[int] = set()
+    begun: list[int] = []
+    with contextlib.suppress(tokenize.TokenError, SyntaxError):  # what is not Python; what comes before it counts
+        for token in tokenize.generate_tokens(iter(lines).__next__):
+            kind = tokenize.tok_name[token.type]
+            if kind.endswith("STRING_START"):  # an f-string, from Python 3.12 on
+                begun.append(token.start[0])
+            elif kind == "STRING" or kind.endswith("STRING_END"):
+                first = token.start[0] if kind == "STRING" else begun.pop()
+                rows.update(range(first + 1, token.end[0] + 1))
+    return rows
 
 
 def comments_above_magic(lines: list[str]) -> list[str]:

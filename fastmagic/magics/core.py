@@ -427,14 +427,14 @@ class Magic:
         function: Callable[[Call], Any],
         options: Sequence[Option],
         examples: str,
-        gives: str,
+        gives: str | None,
         body: bool,
     ):
         self.function, self.gives, self.body = function, gives, body
         self.name = function.__name__
         self.examples = textwrap.dedent(examples).strip()
-        into = (Option("--into", f"name of the variable made (default: {gives})", NewName()),) if gives else ()
-        self.options = (*options, *into, *COMMON)
+        into = (Option("--into", f"name of the variable made (default: {gives or 'none is made'})", NewName()),)
+        self.options = (*options, *(into if gives is not None else ()), *COMMON)
         self.positionals = [option for option in options if option.positional]
 
     def __call__(self, shell: Any, line: str, cell: str | None = None) -> None:
@@ -453,8 +453,9 @@ class Magic:
             # Said before the wait, so that a typo is answered at once.
             wait_for_preload()
             value = self.function(call)
-            if self.gives and value is not None:
-                session.bind(call.options.get("into") or self.gives, value)
+            name = call.options.get("into") or self.gives
+            if name and value is not None:
+                session.bind(name, value)
         except (Exception, KeyboardInterrupt) as error:
             shorten(error, shell)
             raise
@@ -579,14 +580,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def magic(
-    *options: Option, examples: str, gives: str = "", body: bool = False
+    *options: Option, examples: str, gives: str | None = None, body: bool = False
 ) -> Callable[[Callable[[Call], Any]], Magic]:
     """Declare a magic: the decorated function gets a `Call` and returns what `--into` names.
 
     Args:
         options: what the line may hold; `--help`, `--code` and (with `gives`) `--into` come by themselves.
         examples: lines shown last by `--help`.
-        gives: default name of the variable made; empty where nothing is.
+        gives: name of the variable made without --into; empty for none, left out where nothing is made.
         body: the cell form takes a body.
     """
 
@@ -651,8 +652,10 @@ def shorten(error: BaseException, shell: Any) -> None:
 def short_message(error: BaseException) -> str:
     """Return what a person is told: cause and next step, and where in their own code it happened, in five lines."""
     if isinstance(error, FastmagicError):
-        lines = str(error).splitlines()
-        return "\n".join(lines[:4] if len(lines) > 5 else lines) + ("\n%tb shows more." if error.__cause__ else "")
+        what, fix = error.cause.splitlines(), error.fix.splitlines()
+        more = ["%tb shows more."] if error.__cause__ else []
+        # What is too long loses lines of its cause, never the next step.
+        return "\n".join([*what[: max(1, 5 - len(fix) - len(more))], *fix, *more])
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted."
     first = (str(error).strip() or "no message").splitlines()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from ..errors import FastmagicError
-from .core import Call, Kind, NewName, Number, Option, Place, magic
+from .core import Call, Kind, NewName, Number, Option, Place, is_a, magic
 
 
 class _DlsName(NewName):
@@ -164,23 +165,30 @@ def check(call: Call) -> Any:
             )
         call.words["what"], what = newest
     if call.options["code"]:
-        print(_check_code(call))
+        print(_check_code(call, what))
         return None
     report = run_check(what, fast=call.options["fast"], fix=call.options["fix"], undo=call.options["undo"])
     call.show(report)
     return report
 
 
-def _check_code(call: Call) -> str:
-    what = call.words.get("what", "dls")
-    value = call.options["what"]
-    shown = what if what.isidentifier() and what in call.session.namespace else repr(str(value))
+def _check_code(call: Call, what: Any) -> str:
+    word = call.words.get("what", "dls")
+    shown = word if is_a(what, ["DataLoaders"]) or call.session.holds(word, ["str", "PurePath"]) else repr(word)
+    if is_a(what, ["DataLoaders"]):
+        files = f"[file for loader in {shown}.loaders for file in loader.items]"
+    elif isinstance(what, (str, PurePath)) and not str(what).lower().endswith((".csv", ".tsv")):
+        files = f"get_image_files({shown})"
+    else:
+        raise FastmagicError(
+            "--code knows folders and DataLoaders, and this is a table.", "Make them first: %datablock dls --from …"
+        )
     return "\n".join(
         [
             "# fastai itself only checks that files open:",
             "from fastai.vision.all import *",
             "",
-            f"files = get_image_files({shown})" if shown.startswith("'") else f"files = {shown}.items",
+            f"files = {files}",
             "failed = verify_images(files)",
             "print(failed)",
         ]

@@ -163,7 +163,7 @@ def train(call: Call) -> Any:
         epochs=options["epochs"],
         lr=options["lr"],
         bs=options["bs"],
-        metrics=_listed(options["metrics"]),
+        metrics=options["metrics"],
         freeze_epochs=1 if options["freeze_epochs"] is None else options["freeze_epochs"],
         pretrained=not options["no_pretrained"],
         weights=options["weights"],
@@ -171,7 +171,7 @@ def train(call: Call) -> Any:
         save=options["save"],
         early_stop=options["early_stop"],
         mixed=options["mixed"],
-        cbs=_listed(options["cbs"]),
+        cbs=options["cbs"],
         checks=not (options["no_check"] or options["code"]),
         offline=settings.offline,
         namespace=call.session.namespace,
@@ -241,16 +241,6 @@ def _detached(call: Call, run: Any) -> None:
     )
 
 
-def _listed(expression: Any) -> str | None:
-    """Return `a,b` as the source of a list, and one name as it is."""
-    if expression is None:
-        return None
-    import ast
-
-    tree = ast.parse(expression.source, mode="eval").body
-    return f"[{expression.source}]" if isinstance(tree, ast.Tuple) else expression.source
-
-
 def _live(call: Call) -> Any:
     """Return a function that shows a thing in place of the one before: redrawn in a front end, by lines in a terminal."""
     from ..learning.progress import print_lines
@@ -263,7 +253,9 @@ def _live(call: Call) -> Any:
     examples="""
         %models resnet
         %models 'convnext_tiny*'
+        names = %models resnet                  # a list of names
     """,
+    gives="",
 )
 def models(call: Call) -> Any:
     """List architectures of fastai, timm and torchvision by pattern, and whether weights are at hand."""
@@ -273,7 +265,9 @@ def models(call: Call) -> Any:
     if call.options["code"]:
         print(f"import timm\n\ntimm.list_models({str(pattern)!r}) + timm.list_pretrained({str(pattern)!r})")
         return
-    call.show(list_models(str(pattern)))
+    found = list_models(str(pattern))
+    call.show(found)
+    return found.names
 
 
 class _Items(Place):

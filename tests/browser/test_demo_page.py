@@ -73,3 +73,15 @@ def test_a_folder_that_is_not_there_is_told_before_anything_runs(tmp_path):
     )
     assert done.returncode == 1
     assert "There is no folder" in done.stderr
+
+
+def test_a_folder_in_place_of_a_file_is_told_before_anything_runs(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "fastmagic.cli", "demo", "--no-open", "-o", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "is a folder" in done.stderr
+    assert "fastmagic-demo.html" in done.stderr

@@ -711,3 +711,11 @@ def test_mending_the_photos_of_a_web_search_leaves_no_copy_and_undo_restores_all
     check(folder, undo=True)
     after = sorted(f.relative_to(folder) for f in folder.rglob("*") if f.is_file() and HOME.parts[0] not in f.parts)
     assert after == before
+
+
+def test_what_a_report_goes_through_it_holds(tmp_path):
+    (fill(tmp_path, n=3) / "bird" / "broken.jpg").write_bytes(b"no picture")
+    report = check(tmp_path)
+    assert report.findings
+    assert all(finding in report and finding.kind in report for finding in report)
+    assert "no such kind" not in report

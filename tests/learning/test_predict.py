@@ -654,3 +654,40 @@ class TestCode:
         expected = predict(photos, learn).frame
         assert list(namespace["frame"]["label"]) == list(expected["label"])
         np.testing.assert_allclose(namespace["frame"]["red"], expected["p(red)"], atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------ tables
+
+
+@pytest.fixture(scope="module")
+def table():
+    """A model of a table, and the table."""
+    from fastai.tabular.all import Categorify, Normalize, TabularDataLoaders, tabular_learner
+
+    frame = pd.DataFrame({"colour": list("xyzw") * 10, "size": range(40), "y": ["big", "small"] * 20})
+    dls = TabularDataLoaders.from_df(
+        frame, procs=[Categorify, Normalize], cat_names=["colour"], cont_names=["size"], y_names="y", bs=16
+    )
+    return tabular_learner(dls, layers=[8]), frame
+
+
+def test_rows_of_a_table_are_predicted_however_they_come(table, tmp_path):
+    learn, frame = table
+    frame[:4].to_csv(tmp_path / "rows.csv", index=False)
+    rows = [row for _, row in frame[:4].iterrows()]
+    expected = predict(frame[:4], learn).frame
+    for given in (tmp_path / "rows.csv", str(tmp_path / "rows.csv"), rows, frame[:4].to_dict("records")):
+        found = predict(given, learn).frame
+        assert found.drop(columns="item").equals(expected.drop(columns="item"))
+    assert predict(rows[1], learn).label == expected.iloc[1]["label"]
+    assert predict(dict(rows[1]), learn).label == expected.iloc[1]["label"]
+
+
+def test_what_is_no_row_of_a_table_is_said(table, tmp_path):
+    learn, _ = table
+    with pytest.raises(FastmagicError, match=r"No file 'rows\.csv'"):
+        predict(tmp_path / "rows.csv", learn)
+    with pytest.raises(FastmagicError, match="int is no row"):
+        predict([1, 2], learn)
+    with pytest.raises(FastmagicError, match="lacks what the model was trained on"):
+        predict({"colour": "x"}, learn)

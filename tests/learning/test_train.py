@@ -602,3 +602,20 @@ def test_grey_pictures_train_with_one_channel(shapes):
     dls = fastmagic.datablock(shapes, blocks=(ImageBlock(cls=PILImageBW), CategoryBlock), item_tfms=Resize(24), bs=16)
     learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
     assert learn.model[0][0].in_channels == 1
+
+
+def test_metrics_are_one_text_as_on_a_magics_line(dls):
+    planned = training.plan(dls, "resnet18", pretrained=False, metrics="accuracy, error_rate")
+    assert "metrics=[accuracy, error_rate]" in planned.code()
+    assert "metrics=(accuracy, error_rate)" in training.plan(dls, "resnet18", pretrained=False, metrics="(accuracy, error_rate)").code()  # fmt: skip
+
+
+def test_the_terminals_table_keeps_its_header_whatever_a_metric_is_called(capsys):
+    from fastmagic.learning.progress import print_lines
+    from fastmagic.render import Shown
+
+    show = print_lines()
+    table = "epoch  train_loss  proof\n1      0.5         0.1"
+    show(Shown("", "epoch 1 of 3, training batch 2 of 9"))
+    show(Shown("", table))
+    assert capsys.readouterr().out == table + "\n"

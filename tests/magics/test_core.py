@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
+from pathlib import Path
+
 import pytest
 from traitlets.config import Config
 
+from fastmagic.data.datablock import plan_of
 from fastmagic.errors import FastmagicError
 from fastmagic.magics import MAGICS, comments_above_magic, find
 from fastmagic.magics.core import Session, short_message, split
@@ -225,3 +229,72 @@ def test_unloading_takes_the_magics_away(shell):
     assert shell.find_line_magic("train") is None
     shell.run("%load_ext fastmagic")
     assert shell.find_line_magic("train") is not None
+
+
+def test_an_assigned_magic_in_a_file_or_a_string_is_only_text(data):
+    cell = "learn = %train dls\n"
+    data.run(f"%%writefile note.txt\n{cell}")
+    assert Path("note.txt").read_text() == cell
+    data.run(f'text = """\n{cell}"""\nreport = %check photos')
+    assert data.user_ns["text"] == f"\n{cell}"
+    assert data.user_ns["report"].subject
+
+
+def test_an_assigned_magic_below_time_is_one_still(data):
+    data.run("%%time\nreport = %check photos")
+    assert data.user_ns["report"].subject
+
+
+def test_names_of_architectures_can_be_assigned_and_are_not_otherwise(shell):
+    before = set(shell.user_ns)
+    shell.run("%models resnet1*")
+    assert set(shell.user_ns) - before <= {"_i", "_i1", "_i2", "_ii", "_iii"}
+    shell.run("names = %models resnet1*")
+    assert "resnet18" in shell.user_ns["names"]
+
+
+def test_an_error_that_is_too_long_keeps_its_next_step():
+    error = FastmagicError("one\ntwo\nthree\nfour\nfive\nsix", "Do this.")
+    assert short_message(error).splitlines() == ["one", "two", "three", "four", "Do this."]
+    error.__cause__ = ValueError()
+    assert short_message(error).splitlines() == ["one", "two", "three", "Do this.", "%tb shows more."]
+
+
+def test_a_question_mark_shows_the_whole_help(shell, capsys):
+    shell.run("%train?")
+    assert "--early-stop" in capsys.readouterr().out
+
+
+def test_unloaded_magics_leave_the_completer_as_it_was(shell):
+    shell.run("%unload_ext fastmagic")
+    assert "fastmagic" not in getattr(shell.Completer._jedi_matches, "__module__", "")
+    assert not any(name.lstrip("%") in MAGICS for name in shell.strdispatchers["complete_command"].strs)
+    shell.run("%load_ext fastmagic")
+    shell.run("%reload_ext fastmagic")
+    assert len(list(shell.strdispatchers["complete_command"].strs["%train"])) == 1
+
+
+def test_a_traceback_of_an_earlier_cell_shows_that_cells_own_line(data):
+    data.run("%%datablock first --from photos --show 0\nget_y = lambda file: file.parent.name  # the first")
+    data.run("%%datablock second --from photos --show 0\nget_y = lambda file: file.stem[0]  # the second")
+    for name in ("first", "second"):
+        code = plan_of(data.user_ns[name]).answers["get_y"].value.__code__
+        assert linecache.getline(code.co_filename, code.co_firstlineno).endswith(f"# the {name}\n")
+
+
+@pytest.mark.parametrize("what", ["photos", "dls", "FOLDER"])
+def test_the_program_of_a_check_opens_every_file(data, capsys, what):
+    data.run("%datablock dls --from photos --show 0\nimport shutil\ncopy = shutil.copytree(photos, 'copied')")
+    capsys.readouterr()
+    data.run(f"%check {what.replace('FOLDER', 'copied')} --code")
+    program = capsys.readouterr().out
+    names = {"photos": data.user_ns["photos"], "dls": data.user_ns["dls"]}
+    exec(program, names)
+    assert len(names["files"]) == 120
+    assert len(names["failed"]) == 0
+
+
+def test_a_check_of_a_table_has_no_program_yet(data):
+    data.run("import pandas as pd\nframe = pd.DataFrame({'file': ['a.jpg']})")
+    with pytest.raises(FastmagicError, match="this is a table"):
+        data.run("%check frame --code")
