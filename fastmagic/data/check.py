@@ -15,17 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FastmagicError, few
-from .listing import (
-    Listing,
-    count_labels,
-    is_blank,
-    left_out_beside,
-    list_folder,
-    nearest_images,
-    read_source,
-)
+from .folders import left_out_beside, nearest_images
+from .listing import Listing, count_labels, is_blank, list_folder, read_source
 from .photos import Photo, is_copy, is_exact_copy, read_photos, same_photo, surplus
-from .quarantine import HOME, quarantine, restore
+from .quarantine import HOME, home_of, quarantine, restore
 from .report import Finding, Report
 
 # Measured on 691 photos, resnet18 with random weights: 27 steps (9 an epoch) are no better than tossing a coin.
@@ -46,7 +39,7 @@ def check(
     *,
     fast: bool = False,
     fix: bool = False,
-    undo: bool = False,
+    undo: bool | Sequence[Path | str] = False,
     size: int | tuple[int, int] | None = None,
     bs: int | None = None,
     path: Path | str | None = None,
@@ -60,7 +53,8 @@ def check(
         fast: open no picture: names, labels, split and file sizes only. 100,000 items take about a second.
         fix: move broken files and spare copies of a photo to `.fastmagic/quarantine` beside the data. Nothing
             is deleted; copies whose labels contradict each other stay for a person to decide.
-        undo: bring back what the last `fix` moved, and check nothing.
+        undo: bring back what the last `fix` moved, and check nothing; also when the fix was given a folder above or
+            below this one. A list of files brings back these alone.
         size: the model's input in px, one side or (height, width); a `DataLoaders` tells its own.
         bs: the batch size; a `DataLoaders` tells its own.
         path: the folder that the file names of a table are relative to; the CSV's own, else the current one.
@@ -81,8 +75,20 @@ def check(
         raise FastmagicError("--fix and --undo are opposites.", "Give one of them.")
     listing = read_source(source, path)
     if undo:
-        return _undo(listing)
+        return _undo(listing, undo)
+    return check_listing(listing, fast=fast, fix=fix, size=size, bs=bs, progress=progress)
 
+
+def check_listing(
+    listing: Listing,
+    *,
+    fast: bool = False,
+    fix: bool = False,
+    size: int | tuple[int, int] | None = None,
+    bs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Check items that are listed already; see `check`."""
     photos = None
     if listing.pictures and not fast:
         photos = read_photos([path for path in listing.paths if path is not None], progress)
@@ -135,7 +141,8 @@ def _subject(listing: Listing) -> str:
     if listing.labels is None:
         return subject
     n = len([label for label in _counts(listing) if not is_blank(label)])
-    return f"{subject}, {_number(n, 'class', 'classes')}"
+    several = f" (column {listing.label_column!r}, split at {listing.delimiter!r})" if listing.delimiter else ""
+    return f"{subject}, {_number(n, 'class', 'classes')}{several}"
 
 
 # Nothing there
@@ -207,7 +214,7 @@ def _found_elsewhere(file: Path) -> str:
     """Say where a missing file seems to be, when it lies one folder below or lacks its suffix only."""
     folder, name = file.parent, glob.escape(file.name)
     if not file.suffix and (found := sorted(folder.glob(f"{name}.*"))):
-        return f"'{found[0].name}' does exist: say ColReader(…, suff='{found[0].suffix}')."
+        return f"'{found[0].name}' does exist: give this name its suffix, too."
     if found := sorted(folder.glob(f"*/{name}")):
         return f"'{file.name}' does exist in '{found[0].parent}': give path='{found[0].parent}'."
     return ""
@@ -267,6 +274,13 @@ def _counts(listing: Listing, split: str | None = None) -> Counter[Any]:
 
 def _labels(listing: Listing) -> Iterator[Finding]:
     if listing.labels is None:
+        if listing.kind == "table" and listing.label_column is None and len(listing.frame.columns) > 2:
+            yield Finding(
+                "no-label-column",
+                "note",
+                f"Labels were not checked: no column says that it holds them ({few(listing.frame.columns, 8)}).",
+                "Call the column 'label', or check the DataLoaders that are made from the table.",
+            )
         return
     counts = _counts(listing)
     total = sum(listing.splits.count(split) for split in ("train", "valid")) if listing.splits else len(listing)
@@ -337,6 +351,16 @@ def _imbalance(counts: dict[Any, int], total: int, multi: bool) -> Iterator[Find
 def _stray(listing: Listing) -> Iterator[Finding]:
     """Find pictures beside the class folders: `parent_label` takes the name of the whole for their class."""
     if listing.splits is not None:
+        outside = [path for path, split in zip(listing.paths, listing.splits, strict=True) if split == "other" and path]
+        if outside:
+            yield Finding(
+                "stray",
+                "warning",
+                f"{_number(len(outside), 'picture lies', 'pictures lie')} in no class folder of a side of the split: "
+                "GrandparentSplitter leaves them out.",
+                "Move them into a class folder, or leave them out knowingly.",
+                list(outside),
+            )
         return
     loose = [path for path in listing.paths if path is not None and path.parent == listing.root]
     if loose and listing.root is not None:
@@ -811,8 +835,8 @@ def _stale(listing: Listing, moved: dict[Path, Path]) -> Finding:
     return Finding("stale", "error", message, fix, list(moved))
 
 
-def _undo(listing: Listing) -> Report:
-    back = restore(_home(listing))
+def _undo(listing: Listing, what: bool | Sequence[Path | str]) -> Report:
+    back = restore(home_of(_home(listing)), only=None if isinstance(what, bool) else what)
     renamed = [place for stored, place in back if place.name != stored.name]
     finding = Finding(
         "restored",
@@ -822,7 +846,7 @@ def _undo(listing: Listing) -> Report:
         "Build the dls again to train on them.",
         [place for _, place in back],
     )
-    listing = list_folder(_home(listing)) if listing.kind == "folder" else listing
+    listing = list_folder(_home(listing)) if listing.kind == "folder" else listing  # with what is back
     return Report(_subject(listing), [finding], "", listing.root)
 
 

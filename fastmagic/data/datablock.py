@@ -19,7 +19,8 @@ from typing import Any
 
 from .. import program
 from ..errors import FastmagicError, closest, did_you_mean, few
-from .infer import Source, default_bs, infer, read_table
+from .infer import Source, default_bs, infer, source_of_table
+from .tables import is_table_name
 
 QUESTIONS = (
     "blocks", "get_items", "get_x", "splitter", "get_y", "getters", "n_inp", "item_tfms", "batch_tfms", "dl_type",
@@ -115,7 +116,7 @@ class Plan:
         lines += ["", *rest] if rest else []
         source = self.source.lines
         if source[0].startswith("#"):  # an object: the cell that made it, where that is known
-            source = program.definitions([self.source.name], user, vars(vision)) or source
+            source = (program.definitions([self.source.name], user, vars(vision)) or source[:1]) + source[1:]
             imports = [text for text in source if text.startswith(("import ", "from "))]
             lines[1:1] = [text for text in imports if text not in lines]
             source = [text for text in source if text not in imports]
@@ -252,13 +253,8 @@ def resolve_source(source: Any, name: str = "") -> Source:
             from .digits import digits
 
             return Source(digits(), ["from fastmagic import digits", "path = digits()"], "path", digits())
-        if path.is_file() and path.suffix.lower() == ".csv":
-            table = read_table(path)
-            if table is None:
-                raise FastmagicError(
-                    f"{path} cannot be read as a CSV table.", "Try pd.read_csv on it, and give the DataFrame."
-                )
-            return table
+        if path.is_file() and is_table_name(path):
+            return source_of_table(path)
         if not path.exists():
             parent = path.parent
             names = [p.name for p in parent.iterdir() if _may_be_source(p)] if parent.is_dir() else []
@@ -282,7 +278,7 @@ def resolve_source(source: Any, name: str = "") -> Source:
 
 
 def _may_be_source(path: Path) -> bool:
-    return not path.name.startswith(".") and (path.is_dir() or path.suffix.lower() == ".csv")
+    return not path.name.startswith(".") and (path.is_dir() or is_table_name(path))
 
 
 def _block_name(block: Any) -> str:

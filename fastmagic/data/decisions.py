@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import FastmagicError
-from .listing import walk
+from .folders import walk
 from .quarantine import HOME, append_lines
 
 JOURNAL = Path(".fastmagic") / "decisions.jsonl"

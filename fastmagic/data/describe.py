@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from ..render import Picture, Shown, figure_png, html_table, new_figure, text_table
-from .items import targets
+from .listing import Listing, count_labels
 
 MANY_CLASSES = 12
 
 
-def summary(dls: Any) -> Shown:
-    """Return a table of the splits: how many items, and how many of each class (the largest where there are many)."""
-    counts = {name: Counter(_names(dl.dataset)) for name, dl in zip(("train", "valid"), dls.loaders, strict=False)}
-    classes = sorted({c for counter in counts.values() for c in counter}, key=str)
-    if len(classes) > MANY_CLASSES or not classes:
-        header = ["split", "items", "classes"]
-        rows = [[name, len(dl.dataset), len(counts[name])] for name, dl in zip(counts, dls.loaders, strict=False)]
-    else:
-        header = ["split", "items", *[str(c) for c in classes]]
-        rows = [
-            [name, len(dl.dataset), *[counts[name][c] for c in classes]]
-            for name, dl in zip(counts, dls.loaders, strict=False)
-        ]
+def summary(listing: Listing) -> Shown:
+    """Return a table of the splits: how many items, and how many of each class (the largest where there are many).
+
+    Args:
+        listing: of a `DataLoaders`, made once for all who ask.
+    """
+    splits = ("train", "valid")
+    header, rows = ["split", "items"], [[split, len(listing.where(split))] for split in splits]
+    if listing.labels is not None:
+        counts = [count_labels([listing.labels[i] for i in listing.where(s)], listing.multi) for s in splits]
+        classes = sorted(set().union(*counts), key=str)
+        if len(classes) > MANY_CLASSES:
+            header.append("classes")
+            rows = [[*row, len(counter)] for row, counter in zip(rows, counts, strict=True)]
+        else:
+            header += [str(c) for c in classes]
+            rows = [[*row, *[counter[c] for c in classes]] for row, counter in zip(rows, counts, strict=True)]
     return Shown(html_table(header, rows), text_table(header, rows))
-
-
-def _names(dataset: Any) -> list[str]:
-    names: list[str] = []
-    for target in targets(dataset):
-        if isinstance(target, str):
-            names.append(target)
-        elif isinstance(target, (list, tuple)) or type(target).__name__ in ("L", "MultiCategory"):
-            names += [str(t) for t in target]
-    return names
 
 
 def grid(dls: Any, n: int) -> Picture | None:

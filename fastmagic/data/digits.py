@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from ..errors import FastmagicError
+
 
 def digits(to: str | Path | None = None) -> Path:
     """Return a folder of 1,797 handwritten digits, one sub-folder a class ('0' … '9'), writing it the first time.
@@ -16,14 +18,19 @@ def digits(to: str | Path | None = None) -> Path:
     Args:
         to: where to write it; by default `fastmagic/digits` in the user's cache folder.
 
+    Raises:
+        FastmagicError: the folder holds something else.
+
     Example:
         >>> path = digits()
         >>> sorted(folder.name for folder in path.iterdir())
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
     """
-    path = Path(to) if to is not None else cache_folder() / "digits"
-    if path.is_dir():
+    path = Path(to).expanduser() if to is not None else cache_folder() / "digits"
+    if (path / "0").is_dir():
         return path
+    if path.is_dir() and any(path.iterdir()):
+        raise FastmagicError(f"'{path}' holds something else already.", "Name a new or an empty folder.")
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -36,11 +43,11 @@ def digits(to: str | Path | None = None) -> Path:
         grey = Image.fromarray((picture * 255 / 16).astype("uint8"))
         grey.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"digit_{i:04d}.png")
     try:
-        part.rename(path)
+        part.replace(path)  # an empty folder is taken over
     except OSError:
         # Another process was quicker; its folder is the same.
         shutil.rmtree(part, ignore_errors=True)
-        if not path.is_dir():
+        if not (path / "0").is_dir():
             raise
     return path
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..errors import FastmagicError, few
-
-TRAIN_NAMES = ("train", "training")
-VALID_NAMES = ("valid", "val", "validation", "test", "testing")
-LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "y", "breed", "species", "name")
-FILE_COLUMNS = ("file", "filename", "file_name", "fname", "image", "image_id", "path", "id", "name")
+from .folders import Layout, read_folder
+from .tables import Columns, read_columns, read_table
 
 
 @dataclass
@@ -39,15 +36,29 @@ class Source:
 
 @dataclass
 class Worked:
-    """What was worked out: a source expression for each open question, and a sentence on how it was told."""
+    """What was worked out: a source expression for each open question, and a sentence on how it was told.
 
-    answers: dict[str, str] = field(default_factory=dict)
-    why: str = ""
-    source: Source = field(kw_only=True)
+    `source` is another one than was given where a table of labels lies beside images, or rows stay out.
+    """
+
+    answers: dict[str, str]
+    why: str
+    source: Source
+    images: list[Path] = field(default_factory=list)  # some of the files, to measure
+
+
+def source_of_table(file: Path) -> Source:
+    """Return a CSV file as a source.
+
+    Raises:
+        FastmagicError: it cannot be read.
+    """
+    frame, line = read_table(file)
+    return Source(frame, [line], "df", file.parent)
 
 
 def infer(source: Source, seed: int | None, wanted: set[str]) -> Worked:
-    """Work out the questions in `wanted` for photos: class folders, train and valid folders, or a table of labels.
+    """Work out the questions in `wanted` for images: class folders, train and valid folders, or a table of labels.
 
     Args:
         source: the folder or table.
@@ -57,15 +68,17 @@ def infer(source: Source, seed: int | None, wanted: set[str]) -> Worked:
     Raises:
         FastmagicError: no layout fits, with what was found and what to write.
     """
-    labels = {"blocks", "get_items", "get_x", "get_y", "splitter"} & wanted
-    worked = Worked(source=source)
-    if labels:
-        worked = _from_table(source, seed, wanted) if source.is_table else _from_folder(source, seed, wanted)
-    if worked.source is not source:
+    if source.is_table:
+        worked = _from_table(source, read_columns(source.value, source.folder or Path()), seed, wanted)
+    elif isinstance(source.value, Path):
+        worked = _from_folder(source, seed, wanted)
+    else:
+        worked = Worked({"splitter": _split(seed)}, "", source)
+    if worked.source.is_table and not source.is_table:
         # A table of labels beside the images took the folder's place: it names the files itself.
         wanted = wanted - {"get_items"} | {"get_x"}
     if "item_tfms" in wanted:
-        worked.answers["item_tfms"] = _resize(worked.source, worked.answers.get("get_x"))
+        worked.answers["item_tfms"] = _resize(worked.images)
     worked.answers = {name: text for name, text in worked.answers.items() if name in wanted}
     return worked
 
@@ -85,173 +98,140 @@ def _split(seed: int | None) -> str:
     return f"RandomSplitter(0.2, seed={seed})" if seed is not None else "RandomSplitter(0.2)"
 
 
-def _from_folder(source: Source, seed: int | None, wanted: set[str]) -> Worked:
-    from fastai.data.transforms import get_image_files
+# ---------------------------------------------------------------- folders
 
-    folder = source.value
-    files = get_image_files(folder)
-    if not files:
-        if "get_items" not in wanted:
-            answers = {
-                "blocks": "ImageBlock, CategoryBlock",
-                "splitter": _split(seed),
-                "get_y": "parent_label",
-            }
-            return Worked(answers, source=source)
+
+def _from_folder(source: Source, seed: int | None, wanted: set[str]) -> Worked:
+    layout = read_folder(source.value)
+    asked = "get_y" in wanted
+    # Where the user's own get_items finds the files, only the split can be told from them.
+    own = "get_items" not in wanted
+    if layout.table is not None and asked and not own:
+        file, frame, line, columns = layout.table
+        return _from_table(Source(frame, [line], "df", file.parent), columns, seed, wanted)
+    if asked and not own:
+        _refuse(source.value, layout)
+    answers = {
+        "blocks": "ImageBlock, CategoryBlock",
+        "get_items": "get_image_files",
+        "splitter": _split(seed),
+        "get_y": "parent_label",
+    }
+    why = ""
+    if layout.kind == "split":
+        train, valid = layout.folder_of("train"), layout.folder_of("valid")
+        arguments = "" if (train, valid) == ("train", "valid") else f"train_name={train!r}, valid_name={valid!r}"
+        answers["splitter"] = f"GrandparentSplitter({arguments})"
+        why = f"folders {train!r} and {valid!r} give the split, their sub-folders the classes"
+    elif layout.kind == "classes":
+        names = sorted({image.parent.name for image in layout.images})
+        why = f"{len(names)} folders are the classes: {few(names)}"
+    return Worked(answers, why, source, layout.images)
+
+
+def _refuse(folder: Path, layout: Layout) -> None:
+    """Raise where the classes cannot be told from the folders."""
+    if layout.kind == "none":
         from .check import check
 
-        report = check(folder, fast=True)
-        finding = next(iter(report), None)
+        finding = next(iter(check(folder, fast=True)), None)
         raise FastmagicError(*(finding.message, finding.fix) if finding else (f"There are no images in {folder}.", ""))
-    answers = {"blocks": "ImageBlock, CategoryBlock", "get_items": "get_image_files"}
-    named = _train_and_valid(folder, files)
-    if named:
-        train, valid = named
-        arguments = "" if (train, valid) == ("train", "valid") else f"train_name={train!r}, valid_name={valid!r}"
-        answers |= {"splitter": f"GrandparentSplitter({arguments})", "get_y": "parent_label"}
-        return Worked(
-            answers,
-            f"folders {train!r} and {valid!r} give the split, their sub-folders the classes",
-            source=source,
-        )
-    table = _labels_table(folder, files)
-    if table is not None:
-        if "get_y" in wanted and "get_items" in wanted:
-            return _from_table(table, seed, wanted)
-        return Worked({"blocks": answers["blocks"], "splitter": _split(seed)}, source=source)
-    parents = Counter(file.parent.name for file in files)
-    if len(parents) == 1 and "get_y" in wanted:
+    if layout.kind == "masks":
         raise FastmagicError(
-            f"{len(files)} images lie in one folder ({folder}), so their classes cannot be told from folders.",
+            f"Beside the images in '{folder}' lie masks of them, which are no classes; masks are not worked out yet.",
+            "Answer blocks = ImageBlock, MaskBlock(codes) with get_items and get_y in a %%datablock cell.",
+        )
+    if layout.kind in ("flat", "sides"):
+        where = f"one folder ({layout.images[0].parent})"
+        if layout.kind == "sides":
+            where = f"the folders {few(map(repr, layout.sides), 3)} themselves"
+        raise FastmagicError(
+            f"{len(layout.images)} images lie in {where}, so their classes cannot be told from folders.",
             "Put each class in a sub-folder, add a labels.csv (file,label), or answer get_y in a %%datablock cell.",
         )
-    answers |= {"splitter": _split(seed), "get_y": "parent_label"}
-    return Worked(answers, f"{len(parents)} folders are the classes: {few(sorted(parents))}", source=source)
 
 
-def _train_and_valid(folder: Path, files: Any) -> tuple[str, str] | None:
-    grandparents = Counter(file.parent.parent.name for file in files)
-    train = next((name for name in grandparents if name.lower() in TRAIN_NAMES), None)
-    # In the order of VALID_NAMES: where there are both 'valid' and 'test', the test set stays out.
-    valid = next((name for word in VALID_NAMES for name in grandparents if name.lower() == word), None)
-    return (train, valid) if train and valid else None
+# ---------------------------------------------------------------- tables
 
 
-def _labels_table(folder: Path, files: Any) -> Source | None:
-    """Return the table of labels that lies beside images, if one does: labels.csv first, else the only CSV there."""
-    tables = sorted(folder.glob("*.csv"), key=lambda p: (not p.stem.lower().startswith(("label", "train")), p.name))
-    for file in tables[:5]:
-        table = read_table(file)
-        column = _file_column(table) if table is not None else None
-        if table is not None and column is not None and _label_column(table.value, column[0]) is not None:
-            return table
-    return None
-
-
-def read_table(file: Path) -> Source | None:
-    """Return a CSV file as a source, or `None` where it cannot be read as a table."""
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(file)
-    except (ValueError, OSError, pd.errors.ParserError):
-        return None
-    return Source(frame, [f"df = pd.read_csv({str(file)!r})"], "df", file.parent)
-
-
-def _from_table(source: Source, seed: int | None, wanted: set[str]) -> Worked:
+def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[str]) -> Worked:
     frame = source.value
-    column = _file_column(source)
-    if column is None:
-        if not {"get_x"} & wanted:
-            return Worked({"blocks": "ImageBlock, CategoryBlock", "splitter": _split(seed)}, source=source)
+    if not columns.exist and {"get_x", "get_items"} & wanted:
         raise FastmagicError(
             f"No column of the table names image files that exist (columns: {few(frame.columns, 8)}).",
-            "Give the folder with --from FOLDER_OR_CSV, or answer get_x in a %%datablock cell: ColReader('file', pref='photos/').",
+            "Give the folder with --from FOLDER_OR_CSV, or answer get_x in a %%datablock cell: "
+            "ColReader('file', pref='photos/').",
         )
-    name, pref, suff = column
-    label = _label_column(frame, name)
-    if label is None and "get_y" in wanted:
+    if columns.label is None and "get_y" in wanted:
         raise FastmagicError(
             f"Which column holds the label? The table has {few(frame.columns, 8)}.",
             "Name it in a %%datablock cell: get_y = ColReader('…').",
         )
-    arguments = [repr(name)] + ([f"pref={pref!r}"] if pref else []) + ([f"suff={suff!r}"] if suff else [])
+    # Who asks for one category gets the whole text, whatever stands between its words.
+    delimiter = columns.delimiter if "blocks" in wanted else None
+    target = "RegressionBlock" if columns.numbers else "MultiCategoryBlock" if delimiter else "CategoryBlock"
     answers = {
-        "blocks": "ImageBlock, CategoryBlock",
-        "get_x": f"ColReader({', '.join(arguments)})",
-        "splitter": "ColSplitter('is_valid')" if "is_valid" in frame.columns else _split(seed),
-        "get_y": f"ColReader({label!r})",
+        "blocks": f"ImageBlock, {target}",
+        "get_x": _reader(columns.file, pref=columns.prefix, suff=columns.suffix),
+        "splitter": _split(seed),
+        "get_y": _reader(columns.label, label_delim=delimiter),
     }
-    return Worked(answers, f"column {name!r} names the files, column {label!r} the class", source=source)
+    what = "a number" if columns.numbers else f"the classes, separated by {delimiter!r}" if delimiter else "the class"
+    why = f"column {columns.file!r} names the files, column {columns.label!r} {what}"
+    if columns.split is not None and "splitter" in wanted:
+        source, answers["splitter"], left_out = _split_by(source, columns)
+        why += f", column {columns.split!r} the split{left_out}"
+    images = columns.files(source.value.sample(min(SAMPLE, len(source.value)), random_state=0)) if columns.exist else []
+    return Worked(answers, why, source, [image for image in images if image is not None])
 
 
-def _file_column(source: Source) -> tuple[str, str, str] | None:
-    """Return the column that names existing files, with the prefix and suffix that complete the names."""
-    frame, folder = source.value, source.folder or Path()
-    columns = [c for c in frame.columns if isinstance(c, str)]
-    columns.sort(key=lambda c: FILE_COLUMNS.index(c.lower()) if c.lower() in FILE_COLUMNS else len(FILE_COLUMNS))
-    folders = (
-        [folder, *sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))[:50]]
-        if folder.is_dir()
-        else []
-    )
-    for column in columns:
-        values = [str(v) for v in frame[column].dropna().head(20)]
-        if not values:
-            continue
-        if all(Path(v).is_file() for v in values[:5]):
-            return column, "", ""
-        for place in folders:
-            for suffix in ("", ".jpg", ".jpeg", ".png"):
-                hits = sum((place / f"{v}{suffix}").is_file() for v in values)
-                # A few missing files are for %check to name; they do not make it another column.
-                if hits >= max(1, 0.8 * len(values)):
-                    return column, f"{place}/", suffix
-    return None
+def _split_by(source: Source, columns: Columns) -> tuple[Source, str, str]:
+    """Return the rows that are trained and validated on, the splitter, and what stays out."""
+    sides = columns.sides or {}
+    by_side = {side: [value for value in sides if sides[value] == side] for side in ("valid", "test")}
+    column = source.value[columns.split]
+    if column.dtype.kind == "b" or (column.dtype.kind in "iu" and by_side["valid"] == [1]):
+        splitter = f"ColSplitter({columns.split!r})"
+    else:
+        splitter = f"ColSplitter({columns.split!r}, on={_one_or_list(by_side['valid'])})"
+    if not by_side["test"]:
+        return source, splitter, ""
+    out = column.isin(by_side["test"])
+    line = f"{source.name} = {source.name}[~{source.name}[{columns.split!r}].isin({by_side['test']!r})]"
+    rest = Source(source.value[~out], [*source.lines, line], source.name, source.folder)
+    return rest, splitter, f" (the {int(out.sum()):,} rows of {few(map(repr, by_side['test']))} stay out)"
 
 
-def _label_column(frame: Any, file_column: str) -> str | None:
-    others = [c for c in frame.columns if c not in (file_column, "is_valid") and not str(c).startswith("Unnamed")]
-    for name in LABEL_COLUMNS:
-        for column in others:
-            if str(column).lower() == name:
-                return column
-    return others[0] if len(others) == 1 else None
+def _one_or_list(values: list[Any]) -> str:
+    return repr(values[0]) if len(values) == 1 else repr(values)
 
 
-def _resize(source: Source, get_x: str | None) -> str:
-    """Return a `Resize` for the pictures of a source: 192 px as in the lesson, less where the pictures are smaller."""
-    sides = [min(size) for size in _sample_sizes(source, get_x)]
+def _reader(column: Any, **arguments: str | None) -> str:
+    given = "".join(f", {name}={value!r}" for name, value in arguments.items() if value)
+    return f"ColReader({column!r}{given})"
+
+
+# ---------------------------------------------------------------- sizes
+
+SAMPLE = 40
+
+
+def _resize(images: list[Path]) -> str:
+    """Return a `Resize` for some images: 192 px as in the lesson, less where the images are smaller."""
+    images = sorted(images)
+    sides = [min(size) for size in _sizes(images[:: max(1, len(images) // SAMPLE)])]
     size = 192
     if sides and median(sides) < 192:
         size = max(32, min(192, -(-int(median(sides)) // 32) * 32))
     return f"Resize({size}, method='squish')"
 
 
-def _sample_sizes(source: Source, get_x: str | None, n: int = 40) -> list[tuple[int, int]]:
+def _sizes(images: Iterable[Path]) -> Iterable[tuple[int, int]]:
     from PIL import Image
 
-    if source.is_table:
-        if get_x is None:
-            return []
-        import fastai.vision.all as vision
-
-        reader = eval(get_x, dict(vars(vision)))
-        rows = source.value.sample(min(n, len(source.value)), random_state=0)
-        files = [reader(row) for row in rows.itertuples()]
-    elif isinstance(source.value, Path):
-        from fastai.data.transforms import get_image_files
-
-        every = sorted(get_image_files(source.value))
-        files = every[:: max(1, len(every) // n)]
-    else:
-        return []
-    sizes = []
-    for file in files:
+    for file in images:
         try:
             with Image.open(file) as picture:
-                sizes.append(picture.size)
+                yield picture.size
         except (OSError, Image.DecompressionBombError):
             continue
-    return sizes

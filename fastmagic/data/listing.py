@@ -7,43 +7,17 @@ read up to the category transform only, 5 µs an item instead of the 50 µs of d
 from __future__ import annotations
 
 import math
-import mimetypes
 import os
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import FastmagicError, did_you_mean, few
+from .folders import read_folder
 from .items import _opens_something, vocab
-
-# The folder names of fastai's GrandparentSplitter, and what else people call them.
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-}
-LABEL_COLUMNS = (
-    "label",
-    "labels",
-    "class",
-    "classes",
-    "category",
-    "categories",
-    "target",
-    "tags",
-    "tag",
-    "species",
-    "breed",
-    "y",
-)
-SEVERAL_LABELS = ("labels", "classes", "categories", "tags")
-VALID_COLUMNS = ("is_valid", "valid", "split", "set", "subset", "fold_name")
+from .tables import Columns, is_table_name, read_columns, read_table
 
 
 @dataclass(frozen=True)
@@ -53,7 +27,7 @@ class Listing:
     `paths` holds `None` for an item that is no file. `labels` is `None` where nothing is known about labels;
     a multi-label item has a tuple. `splits` is `None` before a split. `size` is the model's input as (height,
     width) px. `frame` is the table that the items are rows of, in their order; `label_column` holds its labels, joined
-    by `delimiter` where there are several; `source` is the file it was read from.
+    by `delimiter` where there are several, `split_column` tells training from validation; `source` is its file.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -72,6 +46,7 @@ class Listing:
     frame: Any = None
     label_column: Any = None
     delimiter: str | None = None
+    split_column: Any = None
     source: Path | None = None
 
     def __len__(self) -> int:
@@ -114,10 +89,8 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
         place = Path(source).expanduser()
         if place.is_dir():
             return list_folder(place)
-        if place.is_file() and place.suffix.lower() in (".csv", ".tsv"):
-            import pandas as pd
-
-            frame = pd.read_csv(place, sep="\t" if place.suffix.lower() == ".tsv" else ",")
+        if place.is_file() and is_table_name(place):
+            frame, _ = read_table(place)
             return replace(list_table(frame, Path(path) if path is not None else place.parent), source=place)
         if place.exists():
             raise FastmagicError(f"'{place}' is a file, and only a CSV file can be checked.", "Give its folder.")
@@ -146,176 +119,61 @@ def _sibling(place: Path) -> str:
     )
 
 
-# Folders
-
-
-def image_suffixes() -> set[str]:
-    """Return the suffixes that fastai's `get_image_files` picks up, without importing fastai.
-
-    The set depends on the machine's MIME tables (`.webp` is missing on some), so once fastai is loaded its
-    own is used.
-    """
-    transforms = sys.modules.get("fastai.data.transforms")
-    if transforms is not None:
-        return set(transforms.image_extensions)
-    mimetypes.guess_type("a.jpg")  # reads the machine's tables once, as an import behind fastai does
-    return {suffix for suffix, kind in mimetypes.types_map.items() if kind.startswith("image/")}
-
-
-def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield every sub-folder and its file names as `get_image_files` goes: through links, past dot names."""
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield Path(place), sorted(name for name in files if not name.startswith("."))
-
-
-def is_image_name(name: str, suffixes: set[str]) -> bool:
-    """Tell whether `get_image_files` takes a file of that name (what stands behind the last dot decides)."""
-    return f".{name.rsplit('.', 1)[-1].lower()}" in suffixes
-
-
 def list_folder(folder: Path) -> Listing:
-    """List a folder of class folders, of `train` and `valid` with class folders inside, or of pictures."""
-    # Segmentation: the masks beside the photos are targets, not photos.
-    masks = (folder / "codes.txt").is_file() and (folder / "images").is_dir()
-    suffixes = image_suffixes()
-    split_names = {entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name in SPLIT_FOLDERS}
-    has_split = "train" in {SPLIT_FOLDERS[name] for name in split_names}
-    paths: list[Path | None] = []
-    labels: list[Any] = []
-    splits: list[str] = []
-    left_out: list[Path] = []
-    for place, names in walk(folder / "images" if masks else folder):
-        parts = place.relative_to(folder).parts
-        split = SPLIT_FOLDERS.get(parts[0], "other") if parts and has_split else "other"
-        # `train/dog.jpg` and `dog.jpg` lie in no class folder.
-        label = place.name if len(parts) > (1 if split != "other" else 0) else None
-        images = [name for name in names if is_image_name(name, suffixes)]
-        paths += [place / name for name in images]
-        labels += [label] * len(images)
-        splits += [split] * len(images)
-        left_out += [place / name for name in names if not is_image_name(name, suffixes)]
-    classes = not masks and any(label is not None for label in labels)
-    if classes:
+    """List a folder of class folders, of `train` and `valid` with class folders inside, of images with a table, …"""
+    layout = read_folder(folder)
+    if layout.table is not None:
+        file, frame, _, columns = layout.table
+        return replace(list_table(frame, folder, columns), source=file, root=folder)
+    images = layout.images
+    labels: list[Any] | None = None
+    # As text: the parents of 100,000 paths take a second.
+    parents = [os.path.basename(os.path.dirname(image)) for image in images]
+    if layout.kind in ("classes", "split", "flat"):
         # What lies loose beside class folders is labelled with the folder's own name by `parent_label`.
-        labels = [
-            path.parent.resolve().name if label is None and path else label
-            for label, path in zip(labels, paths, strict=True)
-        ]
+        own = folder.resolve().name
+        loose = str(folder)
+        labels = [own if os.path.dirname(image) == loose else name for image, name in zip(images, parents, strict=True)]
+        if layout.kind == "flat" and images[0].parent == folder:
+            labels = None
+    splits = [layout.split_of(image) for image in images] if layout.sides else None
     return Listing(
         kind="folder",
-        paths=paths,
-        names=[str(path) for path in paths],
-        labels=labels if classes else None,
-        splits=splits if has_split else None,
+        paths=list(images),
+        names=[str(path) for path in images],
+        labels=labels,
+        splits=splits,
         root=folder,
-        left_out=left_out,
+        left_out=layout.left_out,
     )
 
 
-def nearest_images(folder: Path) -> tuple[Path, int] | None:
-    """Return the folder nearest to `folder` that holds image files, and how many; `None` when none is near.
+def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listing:
+    """List a DataFrame with a column of file names and, where there are such, of labels and of the split.
 
-    Near is few steps away below the parent or the parent's parent. The search stops after 2,000 folders.
+    Raises:
+        FastmagicError: no column names image files.
     """
-    suffixes = image_suffixes()
-    here = folder.resolve()
-    for above in (here.parent, here.parent.parent):
-        found = []
-        for seen, (place, names) in enumerate(walk(above)):
-            count = sum(is_image_name(name, suffixes) for name in names)
-            if count:
-                found.append((len(Path(os.path.relpath(place, here)).parts), -count, place))
-            if seen >= 2000:
-                break
-        if found:
-            _, count, place = min(found)
-            return place, -count
-    return None
-
-
-def left_out_beside(files: Iterable[Path | None]) -> list[Path]:
-    """Return the files in the same folders as `files` whose suffix `get_image_files` does not take."""
-    suffixes = image_suffixes()
-    found = []
-    for folder in sorted({file.parent for file in files if file is not None}):
-        if folder.is_dir():
-            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-            found += [folder / n for n in names if not n.startswith(".") and not is_image_name(n, suffixes)]
-    return found
-
-
-# Tables
-
-
-def list_table(frame: Any, base: Path) -> Listing:
-    """List a DataFrame with a column of file names and, where there are such, of labels and of the split."""
-    column = _file_column(frame, base)
-    others = [name for name in frame.columns if name != column]
-    by_lower = {str(name).lower(): name for name in others}
-    valid_column = next((by_lower[name] for name in VALID_COLUMNS if name in by_lower), None)
-    others = [name for name in others if name != valid_column]
-    label_column = next((by_lower[name] for name in LABEL_COLUMNS if by_lower.get(name) in others), None)
-    if label_column is None and others:
-        after = list(frame.columns)[list(frame.columns).index(column) + 1 :]
-        label_column = next((name for name in after if name in others), others[0])
-
-    labels, multi, delimiter = None, False, None
-    if label_column is not None and not _is_float(frame[label_column]):
-        labels = frame[label_column].tolist()
-        delimiter = _delimiter(labels) if str(label_column).lower() in SEVERAL_LABELS else None
-        if delimiter:
-            multi = True
-            labels = [tuple(label.split(delimiter)) if isinstance(label, str) else label for label in labels]
-    splits = None
-    if valid_column is not None:
-        splits = [_split_name(value) for value in frame[valid_column]]
-    files = [base / value if isinstance(value, (str, Path)) and str(value) else None for value in frame[column]]
+    columns = columns or read_columns(frame, base)
+    if columns.file is None:
+        raise FastmagicError(
+            f"No column of the table names image files (columns: {few(frame.columns, 8)}).",
+            "Build the DataLoaders first and check those, or give the table a column of file names with suffix.",
+        )
+    files = columns.files(frame)
     return Listing(
         kind="table",
         paths=files,
         names=list(frame.index),
-        labels=labels,
-        splits=splits,
+        labels=columns.labels(frame),
+        splits=columns.splits(frame),
         root=common_folder(files),
-        multi=multi,
+        multi=columns.delimiter is not None,
         frame=frame,
-        label_column=label_column,
-        delimiter=delimiter,
+        label_column=columns.label,
+        delimiter=columns.delimiter,
+        split_column=columns.split,
     )
-
-
-def _file_column(frame: Any, base: Path) -> Any:
-    """Return the column that names files: the one with most image suffixes or existing files near its top."""
-    suffixes = image_suffixes()
-    best, column = 0, None
-    for name in frame.columns:
-        values = [value for value in frame[name].head(200) if isinstance(value, (str, Path)) and str(value)]
-        score = sum((is_image_name(str(v), suffixes) and "." in str(v)) or (base / v).is_file() for v in values)
-        if score > best:
-            best, column = score, name
-    if column is None:
-        raise FastmagicError(
-            f"No column of this table names image files (columns: {few(frame.columns)}).",
-            "Build the DataLoaders first and check those, or give the table a column of file names with suffix.",
-        )
-    return column
-
-
-def _is_float(series: Any) -> bool:
-    # A column of whole numbers with gaps is float too, but still holds classes.
-    return series.dtype.kind == "f" and not (series.dropna() % 1 == 0).all()
-
-
-def _delimiter(labels: Iterable[Any]) -> str | None:
-    texts = [label for label in labels if isinstance(label, str)]
-    return next((mark for mark in (";", ",", "|", " ") if any(mark in text for text in texts)), None)
-
-
-def _split_name(value: Any) -> str:
-    if isinstance(value, str):
-        return SPLIT_FOLDERS.get(value.strip().lower(), "valid" if value.strip().lower() in ("true", "1") else "train")
-    return "valid" if value else "train"
 
 
 def common_folder(files: Iterable[Path | None]) -> Path | None:

@@ -12,12 +12,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import FastmagicError, did_you_mean, few
+from .folders import walk
 
 HOME = Path(".fastmagic") / "quarantine"
 JOURNAL = "journal.jsonl"
@@ -98,7 +99,7 @@ def relocate(folder: Path, moves: Sequence[tuple[Path, Path | None, str]], by: s
     return planned
 
 
-def restore(folder: Path, by: str = "check") -> list[tuple[Path, Path]]:
+def restore(folder: Path, by: str = "check", only: Iterable[Path | str] | None = None) -> list[tuple[Path, Path]]:
     """Bring back what was moved last, each file to its own place.
 
     A place that has been taken since is left as it is; the file then comes back beside it under a free name. A file
@@ -107,6 +108,7 @@ def restore(folder: Path, by: str = "check") -> list[tuple[Path, Path]]:
     Args:
         folder: the data folder.
         by: who moved them.
+        only: the places of single files, as paths or as names below `folder`, whenever they were moved.
 
     Returns:
         (place it was moved to, place it went back to) of each file.
@@ -116,7 +118,7 @@ def restore(folder: Path, by: str = "check") -> list[tuple[Path, Path]]:
     """
     _finish(folder)
     journal = folder / HOME / JOURNAL
-    batch = last_batch(folder, by)
+    batch = last_batch(folder, by) if only is None else _moved_from(folder, by, only)
     if not batch:
         raise FastmagicError(f"Nothing is in quarantine in '{folder}'.", "There is nothing to undo.")
     back = []
@@ -133,7 +135,10 @@ def restore(folder: Path, by: str = "check") -> list[tuple[Path, Path]]:
                 _shift(stored, place)
             back.append((stored, place))
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        append_lines(journal, [{"op": "undo", "batch": batch[0]["batch"], "time": now}])
+        if only is None:
+            append_lines(journal, [{"op": "undo", "batch": batch[0]["batch"], "time": now}])
+        else:
+            append_lines(journal, [{"op": "back", "batch": r["batch"], "to": r["to"], "time": now} for r in batch])
     except OSError as error:
         raise FastmagicError(
             f"Files cannot be moved back into '{folder}': {error.strerror or error}.",
@@ -144,15 +149,58 @@ def restore(folder: Path, by: str = "check") -> list[tuple[Path, Path]]:
 
 def last_batch(folder: Path, by: str) -> list[dict[str, Any]]:
     """Return the records of the last batch that `restore` would bring back; empty where there is none."""
-    records = read_lines(folder / HOME / JOURNAL)
+    # A batch that crashed before its first move is none.
+    return next((b for b in reversed(_batches(folder, by)) if any(_is_ours(folder, record) for record in b)), [])
+
+
+def home_of(folder: Path, by: str = "check") -> Path:
+    """Return the folder whose quarantine holds what was last moved out of `folder`, and `folder` where none does.
+
+    That is the folder itself, one below it, or one above it, whichever a fix was given.
+    """
+    above = [place for place in folder.resolve().parents if (place / HOME / JOURNAL).is_file()]
+    below = [place for place, _ in walk(folder) if (place / HOME / JOURNAL).is_file()]
+    found = []
+    for place in [*below, *above]:
+        batch = last_batch(place, by)
+        if batch and (place in below or any(_is_inside(place / record["from"], folder) for record in batch)):
+            found.append((batch[0]["batch"], place))
+    return max(found, default=("", folder))[1]
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
+
+
+def _batches(folder: Path, by: str) -> list[list[dict[str, Any]]]:
+    """Return the records of every batch that has not been brought back, in the order of their moves."""
     moves: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
+    for record in read_lines(folder / HOME / JOURNAL):
         if record["op"] == "move" and record.get("by", "check") == by:
             moves.setdefault(record["batch"], []).append(record)
         elif record["op"] == "undo":
             moves.pop(record["batch"], None)
-    # A batch that crashed before its first move is none.
-    return next((b for b in reversed(moves.values()) if any(_is_ours(folder, record) for record in b)), [])
+        elif record["op"] == "back" and record["batch"] in moves:
+            moves[record["batch"]] = [move for move in moves[record["batch"]] if move["to"] != record["to"]]
+    return list(moves.values())
+
+
+def _moved_from(folder: Path, by: str, places: Iterable[Path | str]) -> list[dict[str, Any]]:
+    """Return the record of the last move away from each of some places.
+
+    Raises:
+        FastmagicError: nothing was moved away from one of them.
+    """
+    last = {record["from"]: record for batch in _batches(folder, by) for record in batch if _is_ours(folder, record)}
+    found = []
+    for place in places:
+        here = Path(os.path.relpath(os.path.abspath(place), os.path.abspath(folder))).as_posix()
+        record = last.get(here) or last.get(Path(place).as_posix())
+        if record is None:
+            hint = did_you_mean(here, last) or (f"There is {few(last)}." if last else "")
+            raise FastmagicError(f"'{place}' is not in the quarantine of '{folder}'.", hint)
+        found.append(record)
+    return found
 
 
 def _is_ours(folder: Path, record: dict[str, Any]) -> bool:

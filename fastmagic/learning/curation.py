@@ -18,8 +18,9 @@ from typing import Any
 
 from ..data.cleaning import Cleaning, Done
 from ..data.decisions import Decision, Item, Journal, Made, Row, data_folder
+from ..data.folders import walk
 from ..data.items import vocab as vocab_of
-from ..data.listing import Listing, count_labels, is_blank, read_source, walk
+from ..data.listing import Listing, count_labels, is_blank, read_source
 from ..data.quarantine import HOME
 from ..data.scan import Scan
 from ..errors import FastmagicError, did_you_mean, few
@@ -776,7 +777,7 @@ def _folder_of_sounds(what: Any) -> Listing | None:
     folder = Path(what).expanduser()
     files = [place / name for place, names in walk(folder) for name in names]
     sounds = [file for file in files if file.suffix.lower() in SOUNDS]
-    from ..data.listing import image_suffixes
+    from ..data.folders import image_suffixes
 
     if not sounds or any(file.suffix.lower() in image_suffixes() for file in files):
         return None

@@ -38,6 +38,9 @@ class Listener(Callback):
         if event_name in self.events and self.run:
             getattr(self, event_name)()
 
+    def __reduce__(self) -> Any:  # a learner that a callback exports or copies needs nothing of ours
+        return Callback, ()
+
 
 class Owned:
     """The lock of one model: first come, first served, and a thread that has it may take it again.
@@ -148,9 +151,6 @@ class _Rest(Listener):
     def after_batch(self) -> None:
         self._lock.rest()
 
-    def __reduce__(self) -> Any:  # a learner that is exported by a callback needs nothing of ours
-        return Callback, ()
-
 
 def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
@@ -164,8 +164,7 @@ def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
                 self.cbs.append(rest)
             return method(self, *args, **kwargs)
         finally:
-            if rest is not None:
-                self.cbs.remove(rest)
+            self.cbs = self.cbs.filter(lambda callback: callback is not rest)
             lock.fits -= 1
             lock.give()
 

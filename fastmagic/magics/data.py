@@ -59,6 +59,7 @@ def datablock(call: Call) -> Any:
     from ..data import describe
     from ..data.datablock import plan
     from ..data.explain import walk
+    from ..data.listing import list_dls
 
     settings = call.session.settings
     options = call.options
@@ -89,12 +90,13 @@ def datablock(call: Call) -> Any:
         return None
     dls = planned.build()
     _tell_worked_out(planned, call)
-    call.show(describe.summary(dls))
+    listing = list_dls(dls)
+    call.show(describe.summary(listing))
     wanted = options["show"] if options["show"] is not None else settings.show
     picture = describe.grid(dls, wanted) if wanted else None
     if picture is not None:
         call.show(picture)
-    _warn(dls, call)
+    _warn(listing)
     return dls
 
 
@@ -125,11 +127,11 @@ def _tell_worked_out(planned: Any, call: Call) -> None:
         print(planned.cell() if call.body is None else planned.cell(planned.worked))
 
 
-def _warn(dls: Any, call: Call) -> None:
+def _warn(listing: Any) -> None:
     """Say at once what the fast checks find; nothing where all is well."""
-    from ..data.check import check as run_check
+    from ..data.check import check_listing
 
-    report = run_check(dls, fast=True)
+    report = check_listing(listing, fast=True)
     if len(list(report)):
         print(report)
 

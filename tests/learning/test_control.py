@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from fastai.callback.core import Callback
 
 import fastmagic
 from fastmagic.learning import train as training
@@ -27,8 +28,6 @@ class At:
     """Does something when the training has seen a given number of batches."""
 
     def __new__(cls, batch: int, action):
-        from fastai.callback.core import Callback
-
         class DoAt(Callback):
             seen = 0
 
@@ -330,8 +329,6 @@ def test_another_learner_of_the_same_model_has_the_same_owner(learn, shapes):
 
 
 def test_a_learner_exported_by_a_callback_needs_nothing_of_ours(learn):
-    from fastai.callback.core import Callback
-
     exported = []
 
     def export():
@@ -340,3 +337,38 @@ def test_a_learner_exported_by_a_callback_needs_nothing_of_ours(learn):
     learn.add_cb(At(1, export))
     train(learn)
     assert [type(pickle.loads(callback)) for callback in exported] == [Callback]
+
+
+class Exporting(Callback):
+    """Exports its learner in the middle of a training, as people do to keep what they have so far."""
+
+    order = 100  # after the recorder
+
+    def __init__(self, place=None):
+        self.place = place
+
+    def after_epoch(self):
+        if self.epoch == 0:
+            self.learn.export(self.place)
+
+
+def test_a_learner_is_exported_in_the_middle_of_our_training(dls, tmp_path):
+    from fastai.learner import load_learner
+
+    run(dls, Control(), fastmagic.LossPlot(), cbs=Exporting(tmp_path / "half.pkl"))
+    half = load_learner(tmp_path / "half.pkl")
+    assert not [cb for cb in half.cbs if isinstance(cb, turns.Listener)]
+    assert fastmagic.predict(dls.valid_ds.items[0], half).label in dls.vocab
+
+
+def test_a_callback_that_takes_away_callbacks_leaves_no_model_locked(learn):
+    def clear():
+        learn.cbs = learn.cbs.filter(lambda callback: not isinstance(callback, turns.Listener))
+
+    learn.add_cb(At(1, clear))
+    train(learn)
+    done = []
+    other = threading.Thread(target=lambda: done.append(fastmagic.predict(learn.dls.valid_ds.items[0], learn)))
+    other.start()
+    other.join(60)
+    assert done

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import FastmagicError, did_you_mean, few
-from ..listing import LABEL_COLUMNS, image_suffixes, is_image_name, walk
+from ..folders import image_suffixes, is_image_name, walk
+from ..tables import label_columns
 from . import manifest
 from .manifest import Record
 from .pipeline import Candidate, Shelf
@@ -120,10 +121,10 @@ def _table(path: Path) -> Source:
             f"No column of '{path}' holds addresses (columns: {few(columns)}).",
             "One column must hold addresses (https://…), another may hold the classes: url,label.",
         )
-    by_lower = {name.lower(): name for name in columns if name != address}
-    label_column = next((by_lower[name] for name in LABEL_COLUMNS if name in by_lower), None)
+    others = [name for name in columns if name != address]
+    label_column = next(label_columns(others), None)
     if label_column is None and columns is not first and len(columns) == 2:
-        label_column = next(iter(by_lower.values()))
+        label_column = others[0]
 
     def name_of(row: dict[str, str]) -> str:
         text = (row.get(label_column) or "").strip() if label_column else ""

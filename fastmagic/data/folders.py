@@ -1,0 +1,209 @@
+"""How the images of a folder are laid out: class folders, folders for the split, masks, or a table of labels beside.
+
+Everybody who is given a folder asks here, so that `%check`, `%datablock` and the cleaner read the same one alike.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import sys
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# What people call the parts of a split, in the order in which one is taken for validation.
+TRAIN = ("train", "training")
+VALID = ("valid", "val", "validation", "dev")
+TEST = ("test", "testing")
+IMAGES = ("images", "image", "imgs", "img")
+MASKS = ("labels", "masks", "mask", "annotations", "segmentation", "segmentations")
+
+
+def sides(values: Iterable[Hashable]) -> dict[Hashable, str] | None:
+    """Tell which names or values of a split mean "train", "valid" and "test".
+
+    Where nothing is called validation, the test set is what is validated on. `None` where one of the values means
+    nothing of the kind.
+
+    >>> sides(["Training", "test"])
+    {'Training': 'train', 'test': 'valid'}
+    >>> sides([False, True])
+    {False: 'train', True: 'valid'}
+    >>> sides(["red", "train"])
+    """
+    said: dict[Hashable, str] = {}
+    for value in values:
+        text = str(value).strip().lower().removesuffix(".0")
+        if text in (*TRAIN, "false", "0"):
+            said[value] = "train"
+        elif text in (*VALID, "true", "1"):
+            said[value] = "valid"
+        elif text in TEST:
+            said[value] = "test"
+        else:
+            return None
+    if "valid" not in said.values():
+        said = {value: "valid" if side == "test" else side for value, side in said.items()}
+    return said
+
+
+@dataclass
+class Layout:
+    """The images of a folder and how they are laid out.
+
+    Attributes:
+        kind: "classes" (each in a folder of its class), "split" (class folders within `train` and `valid`), "sides"
+            (`train` and `valid` without class folders), "masks" (images and the masks that belong to them), "table"
+            (labels in a table beside), "flat" (all in one folder) or "none" (no image).
+        images: in the order of their folders and names.
+        left_out: the other files, which `get_image_files` does not take.
+        sides: "train", "valid" or "test" by name of folder, of kinds "split" and "sides".
+        table: the table's file, its DataFrame, the line that reads it and its columns, of kind "table".
+    """
+
+    kind: str
+    images: list[Path]
+    left_out: list[Path] = field(default_factory=list)
+    sides: dict[str, str] = field(default_factory=dict)
+    table: tuple[Path, Any, str, Any] | None = None
+
+    def split_of(self, image: Path) -> str:
+        """Return the side of the split that an image lies on; "other" for one on neither."""
+        folder = image.parent.parent if self.kind == "split" else image.parent
+        return self.sides.get(folder.name, "other")
+
+    def folder_of(self, side: str) -> str:
+        """Return the name of the folder of a side."""
+        return next(name for name, is_side in self.sides.items() if is_side == side)
+
+
+def read_folder(folder: Path) -> Layout:
+    """Tell how the images of a folder are laid out; none is opened.
+
+    Example:
+        >>> read_folder(Path("bird_or_not")).kind  # doctest: +SKIP
+        'classes'
+    """
+    suffixes = image_suffixes()
+    images: list[Path] = []
+    left_out: list[Path] = []
+    masks = _images_with_masks(folder)
+    for place, names in walk(masks or folder):
+        for name in names:
+            (images if is_image_name(name, suffixes) else left_out).append(place / name)
+    if masks is not None and images:
+        return Layout("masks", images, left_out)
+    if not images:
+        return Layout("none", images, left_out)
+    # As text: taking the parents of 100,000 paths takes a second.
+    parents = list(dict.fromkeys(os.path.dirname(image) for image in images))
+    grandparents = dict.fromkeys(os.path.basename(os.path.dirname(parent)) for parent in parents)
+    found = _sides_among(grandparents)
+    if found:
+        return Layout("split", images, left_out, found)
+    table = _labels_beside(folder)
+    if table is not None:
+        return Layout("table", images, left_out, table=table)
+    classes = {os.path.basename(parent) for parent in parents}
+    found = _sides_among(classes)
+    if found and len(found) == len(classes):
+        return Layout("sides", images, left_out, found)
+    return Layout("classes" if len(classes) > 1 else "flat", images, left_out)
+
+
+def _sides_among(names: Iterable[str]) -> dict[str, str]:
+    """Return the folder of each side of a split among some folders; the surest name where several fit."""
+    lower: dict[str, str] = {}
+    for name in sorted(names):
+        lower.setdefault(name.lower(), name)
+    chosen = [next((lower[word] for word in words if word in lower), None) for words in (TRAIN, VALID, TEST)]
+    found = sides([name for name in chosen if name is not None]) or {}
+    both = {"train", "valid"} <= set(found.values())
+    return {str(name): side for name, side in found.items()} if both else {}
+
+
+def _images_with_masks(folder: Path) -> Path | None:
+    """Return the folder of the images where another one beside it holds masks of them."""
+    if not folder.is_dir():
+        return None
+    inside = {entry.name.lower(): Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()}
+    images = next((inside[name] for name in IMAGES if name in inside), None)
+    masks = any(name in inside for name in MASKS) or (folder / "codes.txt").is_file()
+    return images if masks else None
+
+
+def _labels_beside(folder: Path) -> tuple[Path, Any, str, Any] | None:
+    """Return the table of labels that lies beside images, if one does: labels.csv first, else any that names files."""
+    from .tables import is_table_name, read_columns, read_table
+
+    tables = [Path(entry.path) for entry in os.scandir(folder) if entry.is_file() and is_table_name(entry.name)]
+    tables = [file for file in tables if not file.name.startswith(".")]
+    tables.sort(key=lambda file: (not file.stem.lower().startswith(("label", "train")), file.name))
+    for file in tables[:5]:
+        try:
+            frame, line = read_table(file)
+        except Exception:  # whatever it is, it is no table of labels
+            continue
+        columns = read_columns(frame, folder)
+        if columns.exist and columns.label is not None:
+            return file, frame, line, columns
+    return None
+
+
+def image_suffixes() -> set[str]:
+    """Return the suffixes that fastai's `get_image_files` picks up, without importing fastai.
+
+    The set depends on the machine's MIME tables (`.webp` is missing on some), so once fastai is loaded its
+    own is used.
+    """
+    transforms = sys.modules.get("fastai.data.transforms")
+    if transforms is not None:
+        return set(transforms.image_extensions)
+    mimetypes.guess_type("a.jpg")  # reads the machine's tables once, as an import behind fastai does
+    return {suffix for suffix, kind in mimetypes.types_map.items() if kind.startswith("image/")}
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every sub-folder and its file names as `get_image_files` goes: through links, past dot names."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(place), sorted(name for name in files if not name.startswith("."))
+
+
+def is_image_name(name: str, suffixes: set[str]) -> bool:
+    """Tell whether `get_image_files` takes a file of that name (what stands behind the last dot decides)."""
+    return f".{name.rsplit('.', 1)[-1].lower()}" in suffixes
+
+
+def nearest_images(folder: Path) -> tuple[Path, int] | None:
+    """Return the folder nearest to `folder` that holds image files, and how many; `None` when none is near.
+
+    Near is few steps away below the parent or the parent's parent. The search stops after 2,000 folders.
+    """
+    suffixes = image_suffixes()
+    here = folder.resolve()
+    for above in (here.parent, here.parent.parent):
+        found = []
+        for seen, (place, names) in enumerate(walk(above)):
+            count = sum(is_image_name(name, suffixes) for name in names)
+            if count:
+                found.append((len(Path(os.path.relpath(place, here)).parts), -count, place))
+            if seen >= 2000:
+                break
+        if found:
+            _, count, place = min(found)
+            return place, -count
+    return None
+
+
+def left_out_beside(files: Sequence[Path | None]) -> list[Path]:
+    """Return the files in the same folders as `files` whose suffix `get_image_files` does not take."""
+    suffixes = image_suffixes()
+    found = []
+    for folder in sorted({file.parent for file in files if file is not None}):
+        if folder.is_dir():
+            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+            found += [folder / n for n in names if not n.startswith(".") and not is_image_name(n, suffixes)]
+    return found
