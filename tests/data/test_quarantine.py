@@ -259,3 +259,23 @@ def test_a_crash_between_two_devices_leaves_one_whole_file(two_devices, monkeypa
     files = contents(birds)
     assert sorted(files.values()) == ["owl/1.jpg", "wren/1.jpg"]
     assert not [name for name in files if name.endswith(".part")]
+
+
+def test_the_journal_is_on_the_disk_before_a_file_moves_and_after(birds, monkeypatch):
+    """A power cut may come at any time: what the journal says is waited for, not left to the system's buffers."""
+    events = []
+
+    def fsync(descriptor, sync=os.fsync):
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    def rename(source, target, move=os.rename):
+        events.append("move")
+        move(source, target)
+
+    monkeypatch.setattr(room.os, "fsync", fsync)
+    monkeypatch.setattr(room.os, "rename", rename)
+    quarantine(birds, [(birds / "owl/1.jpg", "truncated")])
+    assert events == [JOURNAL, "move", JOURNAL]
+    restore(birds)
+    assert events[3:] == ["move", JOURNAL]

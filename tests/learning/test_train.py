@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -385,6 +387,26 @@ def test_out_of_memory_names_a_batch_size_and_leaves_everything_usable(dls, caps
     with pytest.raises(FastmagicError, match="--bs 8"):
         fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, cbs=Full())
     assert len(fastmagic.train(dls, "resnet18", pretrained=False, epochs=1).recorder.losses) == 6
+
+
+def test_what_did_not_fit_into_memory_is_freed(dls):
+    """What the failed batch and the optimizer held lives on in a traceback, and a smaller batch would not fit either."""
+    import torch
+    from fastai.callback.core import Callback
+
+    held = []
+
+    class TooMuch(Callback):
+        def after_step(self):
+            batch, gradient = torch.zeros(64), next(self.model.parameters()).grad
+            held.extend(map(weakref.ref, [batch, self.learn.loss, gradient, self.learn.opt]))
+            raise RuntimeError("CUDA out of memory")
+
+    with pytest.raises(FastmagicError, match="memory") as error:
+        fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, cbs=TooMuch())
+    gc.collect()
+    assert error.value.__cause__ is None
+    assert [one() for one in held] == [None] * 4
 
 
 def test_a_users_own_error_in_a_callback_comes_through(dls):

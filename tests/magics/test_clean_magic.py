@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fastmagic.errors import FastmagicError
@@ -113,3 +114,15 @@ def test_code_is_plain_python(data, capsys):
 def test_what_is_wrong_is_said_with_the_next_step(data, line, said):
     with pytest.raises(FastmagicError, match=said):
         data.run(line)
+
+
+def test_the_folder_of_a_tables_files_and_the_file_of_the_corrected_one_are_given(data):
+    files = sorted(Path("shapes").rglob("*.png"))
+    rows = {"file": [file.name for file in files], "label": [file.parent.name for file in files]}
+    for file in files:
+        file.rename(Path("shapes") / file.name)
+    data.user_ns["table"] = pd.DataFrame(rows)
+    data.run("%clean table --path shapes --to right.csv")
+    decide(data, 0, "relabel", "square")
+    data.run("%clean table --path shapes --to right.csv --apply")
+    assert list(pd.read_csv("right.csv").label) == ["square", *rows["label"][1:]]

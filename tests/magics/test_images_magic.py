@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from fastmagic.errors import FastmagicError
 from fastmagic.magics import find
@@ -45,6 +47,19 @@ def test_without_to_the_folder_is_named_after_the_classes_and_into_names_the_var
     online.run("photos = %images bird forest --n 1")
     assert online.user_ns["photos"] == Path("bird_or_forest")
     assert "path" not in online.user_ns
+
+
+def test_size_and_copies_are_as_asked(online):
+    online.run("%images bird --n 2 --to small --max-size 64 --into here")
+    assert online.user_ns["here"] == Path("small")
+    assert {max(Image.open(file).size) for file in files("small")} == {64}
+    Path("twice/bird").mkdir(parents=True)
+    for name in "ab":
+        shutil.copy(files("small")[0], f"twice/bird/{name}.jpg")
+    online.run("%images --from twice --to once")
+    assert len(files("once")) == 1
+    online.run("%images --from twice --to both --keep-duplicates")
+    assert len(files("both")) == 2
 
 
 def test_searches_of_ones_own_and_variables(online):
