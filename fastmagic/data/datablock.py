@@ -64,7 +64,7 @@ class Plan:
     worked: dict[str, str]
     why: str
     namespace: Mapping[str, Any]
-    helpers: list[tuple[str, str]] = field(default_factory=list)
+    body: list[tuple[str, str]] = field(default_factory=list)  # the assignments of the cell, in their order
 
     def block(self) -> Any:
         """Return the fastai `DataBlock`."""
@@ -96,45 +96,70 @@ class Plan:
                 after_batch=block.batch_tfms,
                 **{**block.dls_kwargs, **{name: answer.value for name, answer in self.loader.items()}},
             )
-        program.remember(dls, self.code())
+        program.remember(dls, self.to_program())
         self.namespace = {}  # the user's variables are not to live as long as the data
         _plans[dls] = self
         return dls
 
-    def code(self) -> str:
-        """Return the plain fastai program."""
+    def to_program(self, name: str = "dls") -> program.Program:
+        """Return the plain fastai program that makes the `DataLoaders` under a name.
+
+        The user's own variables come first, as they are; where one of them has a name that the program gives to
+        something of its own (`path`, `block`, an answer), the latter gets another.
+        """
         import fastai.vision.all as vision
 
-        texts = [answer.text for answer in [*self.answers.values(), *self.loader.values()]]
-        helpers = [text for _, text in self.helpers]
-        own = {name for name, _ in self.helpers}
-        user = {name: value for name, value in self.namespace.items() if name not in own}
-        lines = [program.IMPORT]
-        before = program.definitions([*helpers, *texts], user, vars(vision))
-        lines += [text for text in before if text.startswith(("import ", "from "))]
-        rest = [text for text in before if not text.startswith(("import ", "from "))]
-        lines += ["", *rest] if rest else []
-        source = self.source.lines
-        if source[0].startswith("#"):  # an object: the cell that made it, where that is known
-            source = (program.definitions([self.source.name], user, vars(vision)) or source[:1]) + source[1:]
-            imports = [text for text in source if text.startswith(("import ", "from "))]
-            lines[1:1] = [text for text in imports if text not in lines]
-            source = [text for text in source if text not in imports]
-        lines += ["", *source]
-        lines += [f"{name} = {text}" for name, text in self.helpers]
-        lines.append("block = DataBlock(")
-        lines += [f"    {name}={_as_argument(answer.text)}," for name, answer in self.answers.items()]
-        arguments = "".join(f", {name}={answer.text}" for name, answer in self.loader.items())
-        lines += [")", f"dls = block.dataloaders({self.source.name}{arguments})"]
-        return "\n".join(lines)
+        vocabulary = vars(vision)
+        texts = {question: answer.text for question, answer in [*self.answers.items(), *self.loader.items()]}
+        loose = [texts[q] for q, a in [*self.answers.items(), *self.loader.items()] if a.line is None]
+        bound: set[str] = set()
+        needed: list[str] = []
+        for variable, text in self.body:
+            needed += [free for free in program.free_names(text) if free not in bound]
+            bound.add(variable)
+        made_here = self.source.lines[0].startswith("#")  # the cells that made it, where they are known
+        before = program.definitions([*needed, *loose], self.namespace, vocabulary)
+        source = list(self.source.lines)
+        if made_here:
+            own = program.definitions([self.source.name], self.namespace, vocabulary) or source[:1]
+            before += [text for text in own if text not in before]
+            source = source[1:]
+        taken = program.names_in(before) | {name}
+        called: dict[str, str] = {}
+        lines = []
+        for i, (variable, text) in enumerate(self.body):
+            for old, new in called.items():
+                text = program.rename(text, old, new)
+            later = {free for _, other in self.body[i + 1 :] for free in program.free_names(other)}
+            if variable not in texts or variable in later:
+                called[variable] = program.free_name(variable, taken)
+                lines.append(f"{called[variable]} = {text}")
+                text = called[variable]
+            answer = self.answers.get(variable) or self.loader.get(variable)
+            if answer is not None and answer.line is not None:
+                texts[variable] = text
+        taken |= set(called.values())
+        where = self.source.name if made_here else program.free_name(self.source.name, taken)
+        source = [program.rename(line, self.source.name, where) for line in source]
+        block = program.free_name("block", taken | {where})
+        arguments = "".join(f", {question}={texts[question]}" for question in self.loader)
+        built = [
+            *source,
+            *lines,
+            f"{block} = DataBlock(",
+            *[f"    {question}={_as_argument(texts[question])}," for question in self.answers],
+            ")",
+            f"{name} = {block}.dataloaders({where}{arguments})",
+        ]
+        return program.Program(before, ["\n".join(built)])
 
     def code_for(self, name: str) -> str:
-        """Return the program with the `DataLoaders` under another name than `dls`, its batch size worked out."""
+        """Return the program with the `DataLoaders` under a name, its batch size worked out."""
         if "bs" not in self.loader:
             with reworded(self):
                 n_train = len(self.block().datasets(self.source.value).train)
             self.loader["bs"] = Answer(str(default_bs(n_train)), default_bs(n_train))
-        return program.rename(self.code(), "dls", name)
+        return str(self.to_program(name))
 
     def cell(self, names: Mapping[str, Any] | None = None) -> str:
         """Return the answers as lines of a `%%datablock` cell, aligned, ready to paste."""
@@ -204,7 +229,7 @@ def plan(
 
     user = dict(namespace or {})
     where = resolve_source(source, source_name)
-    answered, helpers = _evaluate(body, {**vars(vision), **user}, first_line) if body else ({}, [])
+    answered, assigned = _evaluate(body, {**vars(vision), **user}, first_line) if body else ({}, [])
     for name, value in (given or {}).items():
         if name not in (*QUESTIONS, *LOADER):
             raise FastmagicError(*_unknown(name))
@@ -237,7 +262,7 @@ def plan(
         worked=dict(worked.answers) if worked else {},
         why=worked.why if worked else "",
         namespace=user,
-        helpers=helpers,
+        body=assigned,
     )
 
 
@@ -315,7 +340,7 @@ def _open_questions(answered: Mapping[str, Answer], source: Source) -> set[str]:
 
 
 def _evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[dict[str, Answer], list[tuple[str, str]]]:
-    """Return the answers of a body, and its helper assignments (`size = 192`) in order.
+    """Return the answers of a body, and all of its assignments in order, helpers (`size = 192`) among them.
 
     Raises:
         FastmagicError: with the number and the text of the line that is wrong.
@@ -329,7 +354,7 @@ def _evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[di
     linecache.cache[file_name] = (len(padded), None, [line + "\n" for line in padded.splitlines()], file_name)
     used = {node.id for s in statements for node in ast.walk(s.value) if isinstance(node, ast.Name)}
     answers: dict[str, Answer] = {}
-    helpers: list[tuple[str, str]] = []
+    assigned: list[tuple[str, str]] = []
     for statement in statements:
         name = statement.targets[0].id  # type: ignore[attr-defined]
         line = statement.lineno + first_line - 1
@@ -360,11 +385,10 @@ def _evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[di
         except Exception as error:
             raise FastmagicError(f"{shown}\n{type(error).__name__}: {error}", _hint(error)) from error
         namespace[name] = value
+        assigned.append((name, text))
         if is_answer:
             answers[name] = Answer(text, value, line)
-        else:
-            helpers.append((name, text))
-    return answers, helpers
+    return answers, assigned
 
 
 def _assignments(body: str, first_line: int) -> list[ast.Assign]:
@@ -596,4 +620,4 @@ def _source_of(value: Any, vocabulary: Mapping[str, Any]) -> str | None:
         parts = [_source_of(part, vocabulary) for part in value]
         if all(part is not None for part in parts):
             return f"[{', '.join(str(part) for part in parts)}]"
-    return None
+    return program.constructed(value, vocabulary)

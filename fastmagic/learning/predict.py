@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,14 @@ def predict(
     return _predict_many(many, learn, target, transforms, kind, column, allow_url, progress)
 
 
-def predict_code(source_expr: str, learn_expr: str, many: bool) -> str:
+def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "class") -> str:
     """Return the plain fastai program that `predict` stands for.
 
     Args:
         source_expr: a Python expression for the item, or with `many` for the items (a list, a DataFrame).
         learn_expr: a Python expression for the learner, such as `learn` or `load_learner('model.pkl')`.
         many: whether the source stands for many items.
+        kind: "class", "classes" (any number of them) or "numbers": what the model answers.
 
     >>> print(predict_code("'bird.jpg'", "learn", many=False))
     from fastai.vision.all import *
@@ -116,20 +118,75 @@ def predict_code(source_expr: str, learn_expr: str, many: bool) -> str:
     if not learn_expr.isidentifier():
         lines.append(f"learn = {learn_expr}")
         learn = "learn"
+    dl = f"dl={learn}.dls.test_dl(items)"
     if many:
-        lines += [
-            f"items = {source_expr}",
-            f"probabilities, _, labels = {learn}.get_preds(dl={learn}.dls.test_dl(items), with_decoded=True)",
-            f"frame = pd.DataFrame(probabilities.numpy(), columns=list({learn}.dls.vocab))",
-            f"frame.insert(0, 'label', [{learn}.dls.vocab[i] for i in labels])",
-            "print(frame)",
-        ]
+        lines += [f"items = {source_expr}"]
+        if kind == "numbers":
+            lines += [f"values, _ = {learn}.get_preds({dl})", "frame = pd.DataFrame(values.numpy())"]
+        else:
+            label = f"{learn}.dls.vocab[i] for i in labels"
+            if kind == "classes":
+                label = f"[name for name, on in zip({learn}.dls.vocab, row) if on] for row in labels"
+            lines += [
+                f"probabilities, _, labels = {learn}.get_preds({dl}, with_decoded=True)",
+                f"frame = pd.DataFrame(probabilities.numpy(), columns=list({learn}.dls.vocab))",
+                f"frame.insert(0, 'label', [{label}])",
+            ]
+        lines += ["print(frame)"]
+    elif kind == "numbers":
+        lines += [f"_, values, _ = {learn}.predict({source_expr})", "print(values.tolist())"]
     else:
         lines += [
             f"label, index, probabilities = {learn}.predict({source_expr})",
             f"print(label, dict(zip({learn}.dls.vocab, probabilities.tolist())))",
         ]
     return "\n".join(lines)
+
+
+def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, column: str | None) -> tuple[str, bool]:
+    """Return how a program writes the items that were given, and whether they are many.
+
+    Args:
+        words: as typed; the names of variables among them.
+        values: what they stand for; a path, address or pattern is text.
+        learn: the learner, or the file of one.
+        column: of a DataFrame, as for `predict`.
+    """
+    tables = hasattr(learn, "dls") and _takes_rows(learn)
+    parts: list[str] = []
+    many = len(words) > 1
+    for word, value in zip(words, values, strict=True):
+        text = word.removeprefix("$")
+        if not isinstance(value, str) or value != word:  # a variable
+            if hasattr(value, "columns"):
+                name = None if tables or not hasattr(learn, "dls") else _column_of(value, Transforms(learn.dls), column)
+                text = text if name is None else f"list({text}[{name!r}])"
+                parts.append(text if len(words) == 1 else f"*{text}")
+                many = True
+            else:
+                many = many or isinstance(value, (list, tuple)) or type(value).__name__ == "L"
+                parts.append(f"*{text}" if isinstance(value, (list, tuple)) and len(words) > 1 else text)
+            continue
+        found: str | None = None
+        if is_url(value):
+            parts.append(f"requests.get({value!r}).content")
+            continue
+        if tables:
+            found = f"pd.read_csv({value!r})"
+        elif any(c in value for c in "*?["):
+            found = f"sorted(glob.glob({value!r}))"
+        elif os.path.isdir(value):
+            found = f"get_image_files({value!r}).sorted()"
+        if found is None:
+            parts.append(repr(value))
+        else:
+            parts.append(found if len(words) == 1 else f"*{found}")
+            many = True
+    return (f"[{', '.join(parts)}]" if len(parts) > 1 else parts[0]), many
+
+
+def _takes_rows(learn: Any) -> bool:
+    return any(kind.__name__ == "TabDataLoader" for kind in type(learn.dls.train).__mro__)
 
 
 def _many(item: Any) -> Any:
@@ -240,7 +297,7 @@ def _predict_by_loader(
     if item is None:
         raise FastmagicError("There is nothing to predict.", "Give a row, a DataFrame, a text or a list of texts.")
     started = time.perf_counter()
-    if any(kind.__name__ == "TabDataLoader" for kind in type(learn.dls.train).__mro__):
+    if _takes_rows(learn):
         items, one = _rows(item)
     else:
         one = isinstance(item, str)
@@ -323,22 +380,32 @@ def _is_row(item: Any) -> bool:
 
 def _row_opener(frame: Any, transforms: Transforms, column: str | None) -> Any:
     """Return the function from a row to what is opened: the model's own getters, else a column."""
+    name = _column_of(frame, transforms, column)
+    return (lambda row: item_source(transforms.dataset, row)) if name is None else (lambda row: row[name])
+
+
+def _column_of(frame: Any, transforms: Transforms, column: str | None) -> Any:
+    """Return the column that names the items; `None` where the model's own getters read the row.
+
+    Raises:
+        FastmagicError: there is none.
+    """
     if column is not None:
         if column not in frame:
             fix = did_you_mean(column, map(str, frame.columns)) or f"There are {few(frame.columns)}."
             raise FastmagicError(f"No column '{column}'.", fix)
-        return lambda row: row[column]
+        return column
     if not len(frame):
         raise FastmagicError("The DataFrame has no rows.")
     first = frame.iloc[0]
     try:
         if item_source(transforms.dataset, first) is not first:
-            return lambda row: item_source(transforms.dataset, row)
+            return None
     except Exception:
         pass  # a getter of the user's own fails in its own way on a frame it was not written for
     for name in frame.columns:
         if isinstance(first[name], (str, Path)) and (is_url(first[name]) or Path(first[name]).expanduser().is_file()):
-            return lambda row: row[name]
+            return name
     raise FastmagicError(
         f"No column names files that exist; there are {few(frame.columns)}.",
         "Name the one that does: `column=`.",

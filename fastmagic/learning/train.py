@@ -165,20 +165,23 @@ class Training:
         """Whether a callback draws into fastai's own progress bar, and refuses to work without."""
         return any("ShowGraphCallback" in line for line in self.fit)
 
-    def code(self, dls_name: str = "dls", learn_name: str = "learn") -> str:
+    def to_program(self, dls_name: str = "dls", learn_name: str = "learn") -> program.Program:
         """Return the plain fastai program, from the data to the trained learner."""
+        dls_name = dls_name.rpartition(".")[2]  # `box.dls` is a variable of its own
         made = program.known(self.dls)
         if made:
-            head = program.rename(made, "dls", dls_name)
+            made = made.renamed("dls", dls_name)
         else:
-            head = f"{program.IMPORT}\n\n# {dls_name}: your own DataLoaders"
-        lines = [*self.data, *self.learner, *self.fit]
-        text = program.rename(program.rename("\n".join(lines), "learn", learn_name), "dls", dls_name)
+            made = program.Program(program.definitions([dls_name], {**self.user, dls_name: self.dls}, _vocabulary()))
+        text = "\n".join([*self.data, *self.learner, *self.fit])
+        text = program.rename(program.rename(text, "learn", learn_name), "dls", dls_name)
         before = program.definitions(self.typed, {**self.user, **self.namespace}, _vocabulary())
-        before = [line for line in before if line not in head.splitlines()]
         if self.arch.library in ("fastmagic", "torchvision"):
             before.insert(0, f"import {self.arch.library}")
-        return "\n".join([head, "", *before, text])
+        return made.then(before, text)
+
+    def code(self, dls_name: str = "dls", learn_name: str = "learn") -> str:
+        return str(self.to_program(dls_name, learn_name))
 
     def announce(self, say: Callable[[str], None] = print) -> None:
         """Say what is worth knowing before it runs, once.
@@ -208,7 +211,7 @@ class Training:
             control: what steers it while it runs.
         """
         self.announce(say)
-        text = self.code()
+        made = self.to_program()
         # Only the vocabulary and the names that were typed: a user's own `error_rate = 0.1` is no metric.
         names = {**_vocabulary(), **self.namespace, "dls": fresh_view(self.dls)}
         control = control or Control()
@@ -223,10 +226,10 @@ class Training:
                     stack.enter_context(context)
                 stack.callback(learn.remove_cbs, extra)
                 with control.listening():
-                    exec("\n".join(self.fit), names)
+                    program.run("\n".join(self.fit), names, "%train")
                     while control.take_one():
-                        exec(self.more, names)
-                        text += f"\n{self.more}"
+                        program.run(self.more, names, "%train, one epoch more")
+                        made.body[-1] += f"\n{self.more}"
         except KeyboardInterrupt:
             if learn is None:
                 raise
@@ -248,8 +251,8 @@ class Training:
         elif "lr" in names and self.fit[0].startswith("lr ="):
             say(f"Learning rate {names['lr']:.1e}, the valley of lr_find.")
         for where, factor in control.changes:
-            text += f"\n# by hand, from {where}: the schedule's learning rates times {factor:g}"
-        program.remember(learn, text)
+            made.body[-1] += f"\n# by hand, from {where}: the schedule's learning rates times {factor:g}"
+        program.remember(learn, made)
         _trained[learn] = self
         return learn
 
@@ -263,7 +266,7 @@ class Training:
             # torchvision warns of how fastai calls it; nothing a reader can act on.
             warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
             try:
-                exec("\n".join([*self.data, *self.learner]), names)
+                program.run("\n".join([*self.data, *self.learner]), names, "%train")
             except StopIteration as error:
                 raise FastmagicError(
                     f"fastai cannot cut {self.arch.name} into body and head: it has no pooling layer.",
@@ -314,18 +317,20 @@ def plan(
     checks: bool = True,
     offline: bool = False,
     namespace: Mapping[str, Any] | None = None,
+    dry: bool = False,
 ) -> Training:
     """Plan a training without starting it. Arguments as for `train`; `metrics` and `cbs` may also be source text.
 
     Args:
         namespace: the user's variables, for names in `metrics` and `cbs`.
+        dry: only the program is wanted: ask no host for weights, look at no data but the first item, and try no metric.
     """
     asked = epochs
     item = first_item(dls)
     target = _target_kind(dls, item)
-    notes = [_checked(dls)] if checks else []
+    notes = [_checked(dls)] if checks and not dry else []
     if arch is None and pretrained and weights is None:
-        found, why = default(offline)
+        found, why = default(offline, ask=not dry)
         notes += [why] if why else []
     else:
         found = find(arch if arch is not None else DEFAULT)
@@ -357,7 +362,8 @@ def plan(
     if metrics is not None:
         metric_text = _source("metrics", metrics, names)
         typed.append(metric_text)
-        _try_metrics(_evaluated(metric_text, names, user, "metrics"), target, len(vocab(dls) or ()))
+        if not dry:
+            _try_metrics(_evaluated(metric_text, names, user, "metrics"), target, len(vocab(dls) or ()))
     arguments = ["dls", found.source]
     if not pretrained or weights is not None:
         arguments.append("pretrained=False")
@@ -378,7 +384,7 @@ def plan(
     if cbs is not None:
         text = _source("cbs", cbs, names)
         typed.append(text)
-        several = isinstance(_evaluated(text, names, user, "cbs"), (list, tuple))
+        several = _is_list(text, {**user, **names}) if dry else _holds_several(_evaluated(text, names, user, "cbs"))
         callbacks.append(f"*{text}" if several else text)
     own = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
     if save:
@@ -461,6 +467,18 @@ def _source(name: str, value: Any, names: dict[str, Any]) -> str:
         return f"[{', '.join(_source(f'{name}_{i}', part, names) for i, part in enumerate(value))}]"
     names[name] = value
     return name
+
+
+def _holds_several(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or type(value).__name__ == "L"
+
+
+def _is_list(text: str, known: Mapping[str, Any]) -> bool:
+    """Tell without running it whether an expression gives several callbacks."""
+    with contextlib.suppress(SyntaxError):
+        tree = ast.parse(text.strip(), mode="eval").body
+        return isinstance(tree, (ast.List, ast.Tuple)) or _holds_several(known.get(text.strip()))
+    return False
 
 
 def _evaluated(text: str, names: Mapping[str, Any], user: Mapping[str, Any], what: str) -> Any:

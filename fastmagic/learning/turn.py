@@ -152,6 +152,12 @@ class _Rest(Listener):
         self._lock.rest()
 
 
+def _added(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Return the callbacks that a call of `Learner.fit` brings: those of `lr_find` put the weights back."""
+    cbs: Any = kwargs.get("cbs", args[3] if len(args) > 3 else None)
+    return list(cbs) if hasattr(cbs, "__iter__") else [cbs]
+
+
 def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def held(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -162,6 +168,8 @@ def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             if rest is not None:
                 self.cbs.append(rest)
+            if method.__name__ == "fit" and not any(type(cb).__name__ == "LRFinder" for cb in _added(args, kwargs)):
+                self.fits = vars(self).get("fits", 0) + 1  # `program` tells by it that a program is older
             return method(self, *args, **kwargs)
         finally:
             self.cbs = self.cbs.filter(lambda callback: callback is not rest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from ..errors import FastmagicError
@@ -175,23 +175,29 @@ def check(call: Call) -> Any:
 
 
 def _check_code(call: Call, what: Any) -> str:
-    word = call.words.get("what", "dls")
-    shown = word if is_a(what, ["DataLoaders"]) or call.session.holds(word, ["str", "PurePath"]) else repr(word)
+    """Return the program that opens every file: all that fastai itself checks."""
+    from .. import program
+    from ..data.tables import is_table_name, read_columns, read_table
+
+    word = call.words.get("what", "dls").removeprefix("$")
+    name, names, lines = word.rpartition(".")[2], {}, []
     if is_a(what, ["DataLoaders"]):
-        files = f"[file for loader in {shown}.loaders for file in loader.items]"
-    elif isinstance(what, (str, PurePath)) and not str(what).lower().endswith((".csv", ".tsv")):
-        files = f"get_image_files({shown})"
+        names, files = {name: what}, f"[file for loader in {name}.loaders for file in loader.items]"
+        table = getattr(what.train_ds, "items", None)
+        if hasattr(table, "iloc"):
+            files = f"[file for loader in {name}.loaders for file in {_files_of(read_columns(table, Path()), 'loader.items')}]"
+    elif is_a(what, ["DataFrame"]):
+        names, files = {name: what}, _files_of(read_columns(what, Path()), name)
+    elif is_table_name(str(what)):
+        frame, line = read_table(Path(str(what)).expanduser())
+        lines, files = [line], _files_of(read_columns(frame, Path(str(what)).expanduser().parent), "df")
     else:
-        raise FastmagicError(
-            "--code knows folders and DataLoaders, and this is a table.", "Make them first: %datablock dls --from …"
-        )
-    return "\n".join(
-        [
-            "# fastai itself only checks that files open:",
-            "from fastai.vision.all import *",
-            "",
-            f"files = {files}",
-            "failed = verify_images(files)",
-            "print(failed)",
-        ]
-    )
+        files = f"get_image_files({str(what)!r})"
+    text = [program.IMPORT, "", *lines, f"files = {files}", "failed = verify_images(files)", "print(failed)"]
+    return program.preceded("\n".join(text), names, call.session.namespace)
+
+
+def _files_of(columns: Any, table: str) -> str:
+    if columns.file is None:
+        raise FastmagicError("No column of this table names files, so there is nothing to open.", "")
+    return f"[Path(f{columns.prefix + '{name}' + columns.suffix!r}) for name in {table}[{columns.file!r}]]"

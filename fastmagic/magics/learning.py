@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..errors import FastmagicError
@@ -172,12 +172,13 @@ def train(call: Call) -> Any:
         early_stop=options["early_stop"],
         mixed=options["mixed"],
         cbs=options["cbs"],
-        checks=not (options["no_check"] or options["code"]),
+        checks=not options["no_check"],
         offline=settings.offline,
         namespace=call.session.namespace,
+        dry=options["code"],
     )
     if options["code"]:
-        print(planned.code(call.words["dls"], options["into"] or "learn"))
+        print(planned.code(call.words["dls"].removeprefix("$"), options["into"] or "learn"))
         return None
     if options["detach"] and options["inline"]:
         raise FastmagicError("--detach trains in a thread of its own, --inline in none.", "Choose one of them.")
@@ -315,7 +316,7 @@ def predict(call: Call) -> Any:
     learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
     item = items[0] if len(items) == 1 else list(items)
     if options["code"]:
-        print(_predict_code(call, item))
+        print(_predict_code(call, learn))
         return None
     arguments = {"top": options["top"]} if options["top"] else {}
     progress, done = _progress(call)
@@ -342,35 +343,44 @@ def _predictor(call: Call) -> Any:
         raise FastmagicError("What should be predicted?", "Name a file, URL, folder or variable: %predict bird.jpg")
     learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
     if options["code"]:
-        print(predictor_code(_learn_expression(call), texts=not isinstance(learn, str) and takes_texts(learn)))
+        texts = not isinstance(learn, str) and takes_texts(learn)
+        print(_after_learner(call, learn, lambda name: predictor_code(name, texts=texts)))
         return None
     panel = predictor(learn, **({"top": options["top"]} if options["top"] else {}))
     call.show(panel)
     return panel
 
 
-def _learn_expression(call: Call) -> str:
-    file = call.options["learn"] if isinstance(call.options["learn"], str) else None
-    return f"load_learner({file!r})" if file else call.words.get("learn", "learn")
+def _after_learner(call: Call, learn: Any, text_of: Callable[[str], str], names: Sequence[str] = ()) -> str:
+    """Return a program after the one that makes the learner it uses, or loads it.
+
+    Args:
+        learn: the learner, or the file of one.
+        text_of: the program, from a Python expression for the learner.
+        names: further variables that it uses.
+    """
+    from .. import program
+
+    if isinstance(learn, str):
+        used: dict[str, Any] = {}
+        text = text_of(f"load_learner({learn!r})")
+    else:
+        name = call.words.get("learn", "learn").removeprefix("$").rpartition(".")[2]
+        used, text = {name: learn}, text_of(name)
+    namespace = call.session.namespace
+    used |= {name: namespace[name] for name in names if name in namespace}
+    return program.preceded(text, used, namespace)
 
 
-def _predict_code(call: Call, item: Any) -> str:
-    from ..learning.predict import predict_code
+def _predict_code(call: Call, learn: Any) -> str:
+    from ..learning.forward import target_of
+    from ..learning.predict import code_of_items, predict_code
 
-    words = call.words["items"]
-    names = [word if word.isidentifier() and word in call.session.namespace else repr(word) for word in words]
-    learn = _learn_expression(call)
-    word = words[0]
-    many = len(words) > 1 or isinstance(item, (list, tuple)) or hasattr(item, "columns")
-    expression = f"[{', '.join(names)}]" if len(words) > 1 else names[0]
-    if names[0].startswith("'") and len(words) == 1 and not word.startswith("http"):
-        import os
-
-        if any(c in word for c in "*?["):
-            many, expression = True, f"sorted(Path().glob({word!r}))"
-        elif os.path.isdir(word):
-            many, expression = True, f"get_image_files({word!r})"
-    return predict_code(expression, learn, many)
+    words, values = call.words["items"], call.options["items"]
+    expression, many = code_of_items(words, values, learn, call.options["column"])
+    names = [word.removeprefix("$").partition(".")[0] for word in words]
+    kind = target_of(learn).kind if hasattr(learn, "dls") else "class"
+    return _after_learner(call, learn, lambda name: predict_code(expression, name, many, kind), names)
 
 
 def _progress(call: Call) -> tuple[Any, Any]:
@@ -426,7 +436,7 @@ def results(call: Call) -> Any:
     learn = call.input("learn", "Learner")
     split = options["split"] or "valid"
     if options["code"]:
-        print(resulting.results_code(call.words["learn"], split))
+        print(_after_learner(call, learn, lambda name: resulting.results_code(name, split)))
         return None
     progress, done = _progress(call)
     try:

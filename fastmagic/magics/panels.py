@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import FastmagicError
 from .core import Call, Choice, Kind, Number, Option, Place, Session, Variable, magic
-from .learning import _progress
+from .learning import _after_learner, _progress
 
 
 @magic(
@@ -42,7 +42,8 @@ def confusion(call: Call) -> Any:
     if options["code"]:
         from ..learning.confusion import confusion_code
 
-        print(confusion_code(panel.kind_of(learn), call.words["learn"], split, normalize))
+        kind = panel.kind_of(learn)
+        print(_after_learner(call, learn, lambda name: confusion_code(kind, name, split, normalize)))
         return None
     progress, done = _progress(call)
     try:
@@ -136,10 +137,16 @@ def _seeing(session: Session, what: Any) -> Any:
 
 
 def _pixels_code(call: Call, what: Any, index: Any) -> str:
+    from .. import program
     from ..panels.pixels import pixels_code
 
-    word = call.words["what"]
+    word = call.words["what"].removeprefix("$")
+    name, split = word.rpartition(".")[2], call.options["split"] or "train"
     if hasattr(what, "loaders") or hasattr(what, "dls"):
-        return pixels_code("", f"{word}.dls" if hasattr(what, "dls") else word, index, call.options["split"] or "train")
-    named = call.session.holds(word, ()) and not isinstance(what, str)
-    return pixels_code(f"{word}[{index}]" if named and index is not None else word if named else repr(str(what)))
+        text = pixels_code("", f"{name}.dls" if hasattr(what, "dls") else name, index, split)
+        return program.preceded(text, {name: what}, call.session.namespace)
+    if isinstance(what, str) and what == call.words["what"]:
+        return pixels_code(repr(what))
+    own = word.partition(".")[0]
+    text = pixels_code(f"{word}[{index}]" if index is not None else word)
+    return program.preceded(text, {own: call.session.namespace[own]}, call.session.namespace)

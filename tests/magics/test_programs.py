@@ -1,0 +1,269 @@
+"""`--code`: what every magic prints runs in a fresh process, and gives what the magic gave."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from IPython.utils.capture import capture_output
+
+import fastmagic
+from fastmagic import program
+
+# What a program and a magic are compared by, of DataLoaders.
+SAME = "([str(i) for i in {0}.valid_ds.items], list({0}.vocab), {0}.bs, {0}.valid.bs)"
+ROWS = "(list({0}.valid_ds.items.index), list({0}.vocab), len({0}.train_ds))"
+TRAINED = "[float(v) for v in {0}.recorder.values[-1][:2]]"
+
+
+@dataclass
+class Case:
+    """A cell, what is run before it, and what is compared: of the shell after it, and of the program."""
+
+    before: str
+    cell: str
+    shown: str
+    printed: str = ""
+
+
+CASES = {
+    "answers that use answers": Case("", "%%datablock d --from photos\nbs = 8\nval_bs = bs * 2", SAME.format("d")),
+    "answers that use answers, beside a variable of that name": Case(
+        "bs = 4\ndef first(f): return f.parent.name[:bs]",
+        "%%datablock d --from photos\nbs = 8\nval_bs = bs * 2\nget_y = first",
+        SAME.format("d"),
+    ),
+    "a helper in the body, of the name of a variable that a function uses": Case(
+        "size = 2\ndef short(f): return f.parent.name[:size]",
+        "%%datablock d --from photos\nsize = 24\nitem_tfms = Resize(size)\nget_y = short",
+        SAME.format("d") + " + (list(d.one_batch()[0].shape),)",
+    ),
+    "a variable called path": Case(
+        "from pathlib import Path\npath = Path('photos/disc')\ndef inside(f): return str(f.parent.relative_to(path.parent))",
+        "%%datablock d --from photos\nget_y = inside",
+        SAME.format("d"),
+    ),
+    "a variable called block": Case(
+        "block = 'a '\ndef named(f): return block + f.parent.name",
+        "%%datablock d --from photos\nget_y = named",
+        SAME.format("d"),
+    ),
+    "a variable called df beside a file": Case(
+        "df = {'disc': 'round', 'square': 'edgy'}\ndef looked(row): return df[row.label]",
+        "%%datablock d --from labels.csv\nget_y = looked",
+        ROWS.format("d"),
+    ),
+    "an enum, a partial and a lambda": Case(
+        "import enum, functools\nclass Kind(enum.Enum):\n    A = 1\nkind = Kind.A\n"
+        "def marked(f, kind=None): return f.parent.name + str(kind)\nmark = functools.partial(marked, kind=kind)\n"
+        "flat = lambda f: mark(f).lower()",
+        "%%datablock d --from photos\nget_y = flat",
+        SAME.format("d"),
+    ),
+    "a table that several cells made": Case(
+        "import pandas as pd\nfrom fastai.vision.all import *\n"
+        "df = pd.DataFrame({'file': sorted(str(f) for f in get_image_files('photos'))})\n"
+        "df['label'] = [Path(f).parent.name for f in df.file]\ndf = df[df.index % 3 > 0]\ndf.insert(0, 'n', 1)",
+        "%datablock d --from df",
+        ROWS.format("d"),
+    ),
+    "an attribute": Case(
+        "class Box: pass\nbox = Box()\nbox.dls = fastmagic.datablock('photos', num_workers=0)",
+        "%train box.dls resnet18 --no-pretrained --epochs 1 --into other",
+        TRAINED.format("other"),
+    ),
+    "a learner of data that fastmagic did not make": Case(
+        "from fastai.vision.all import *\n"
+        "own = ImageDataLoaders.from_folder('photos', valid_pct=0.2, seed=1, item_tfms=Resize(32), bs=32, num_workers=0)",
+        "%train own resnet18 --no-pretrained --epochs 1 --into other",
+        TRAINED.format("other"),
+    ),
+    "one item": Case("", "%predict photos/disc/disc_000.png", "preds.label", "label"),
+    "a pattern": Case("", "%predict 'photos/disc/disc_00*.png'", "list(preds.label)", "list(frame.label)"),
+    "two folders": Case("", "%predict photos/square photos/disc", "list(preds.label)", "list(frame.label)"),
+    "a table": Case(
+        "import pandas as pd\nsome = pd.DataFrame({'n': [1, 2], 'f': ['photos/disc/disc_000.png', 'photos/square/square_001.png']})",
+        "%predict some",
+        "list(preds.label)",
+        "list(frame.label)",
+    ),
+    "a learner from a file": Case(
+        "learn.export('learn.pkl')",
+        "%predict photos/disc/disc_000.png --learn learn.pkl",
+        "preds.label",
+        "label",
+    ),
+    "numbers": Case(
+        "import pandas as pd\nfrom fastai.vision.all import *\n"
+        "tall = pd.DataFrame({'file': sorted(str(f) for f in get_image_files('photos'))})\n"
+        "tall['target'] = [i / 100 for i in range(len(tall))]\n"
+        "%datablock high --from tall --show 0\n"
+        "%train high resnet18 --no-pretrained --epochs 1 --no-check --into numbers",
+        "%predict numbers photos/disc/disc_000.png",
+        "round(float(preds.label[0] if isinstance(preds.label, list) else preds.label), 3)",
+        "round(float(values[0]), 3)",
+    ),
+    "results": Case("", "%results learn", "round(float(res.losses.mean()), 2)", "round(losses.mean().item(), 2)"),
+    "a confusion": Case("", "%confusion learn", "conf.matrix.values.tolist()", "interp.confusion_matrix().tolist()"),
+    "pixels of an item": Case("", "%pixels dls 3", "64", "sample[0].shape[-1]"),
+    "a check of files": Case("", "%check photos", "120", "len(files)"),
+    "a check of data": Case("", "%check dls", "120", "len(files)"),
+    "a check of data from a table": Case(
+        "tabled = fastmagic.datablock('labels.csv')", "%check tabled", "120", "len(files)"
+    ),
+    "a check of a table": Case("", "%check labels.csv", "120", "len(files)"),
+    "a list of architectures": Case("", "%models resnet3*", "0", "0"),
+}
+
+RUN = """
+import json, runpy, sys
+out = {}
+for name, (file, expression) in json.load(open("programs.json")).items():
+    try:
+        out[name] = eval(expression, runpy.run_path(file, run_name="__main__"))
+    except BaseException as error:
+        out[name] = f"{type(error).__name__}: {error}"
+json.dump(out, open("answers.json", "w"))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(shapes, tmp_path_factory):
+    """Return what the magics gave, and what their programs gave in a process of their own."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    folder = tmp_path_factory.mktemp("programs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        shutil.copytree(shapes, "photos")
+        files = sorted(Path("photos").rglob("*.png"))
+        Path("labels.csv").write_text("file,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
+        InteractiveShell.clear_instance()
+        shell = InteractiveShell.instance()
+
+        def run(cell: str) -> str:
+            with capture_output() as out:
+                shell.run_cell(cell, store_history=True).raise_error()
+            return out.stdout
+
+        run("%load_ext fastmagic\nimport fastmagic")
+        run("dls = fastmagic.datablock('photos', num_workers=0)")
+        run("learn = fastmagic.train(dls, 'resnet18', pretrained=False, epochs=1, checks=False)")
+        given, programs = {}, {}
+        for i, (name, case) in enumerate(CASES.items()):
+            before = set(shell.user_ns)
+            for statement in case.before.split("\ndf"):  # some of them in cells of their own
+                run(statement if statement == case.before.split("\ndf")[0] else f"df{statement}")
+            first, _, body = case.cell.partition("\n")
+            more = " --show 0" if "datablock" in first else ""
+            text = run(f"{first} --code" + (f"\n{body}" if body else ""))
+            run(f"{first}{more}" + (f"\n{body}" if body else ""))
+            given[name] = json.loads(json.dumps(eval(case.shown, shell.user_ns)))
+            Path(f"program{i}.py").write_text(text)
+            programs[name] = (f"program{i}.py", case.printed or case.shown)
+            for added in set(shell.user_ns) - before - {"In", "Out"}:
+                shell.user_ns.pop(added)
+        InteractiveShell.clear_instance()
+        Path("programs.json").write_text(json.dumps(programs))
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", RUN], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return given, json.loads(Path("answers.json").read_text()), folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_program_gives_what_the_magic_gave(answers, name):
+    given, printed, folder = answers
+    text = (folder / f"program{list(CASES).index(name)}.py").read_text()
+    assert printed[name] == given[name], text
+
+
+def test_an_address_is_fetched_by_the_program(shell, shapes):
+    """The magic itself refuses addresses of this machine, so its program is compared with the file."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=shapes)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shell.user_ns["photos"] = shapes
+        shell.run("%datablock dls --from photos --show 0")
+        shell.run("%train resnet18 --no-pretrained --epochs 1 --no-check")
+        with capture_output() as out:
+            shell.run(f"%predict http://127.0.0.1:{server.server_port}/disc/disc_000.png --code")
+        names: dict = {}
+        os.environ["no_proxy"] = "127.0.0.1"
+        exec(out.stdout, names)
+        server.shutdown()
+    assert names["label"] == fastmagic.predict(shapes / "disc/disc_000.png", shell.user_ns["learn"]).label
+
+
+def test_what_a_program_lacks_is_said_in_its_first_line(shell, shapes):
+    """An object that no cell made and no call makes."""
+
+    class Own:
+        def __call__(self, file):
+            return file.parent.name
+
+    dls = fastmagic.datablock(shapes, get_y=Own())
+    assert fastmagic.code(dls).splitlines()[0] == "# get_y: a Own of your notebook, which this program lacks"
+
+
+def test_what_is_given_from_python_is_written_down(shapes):
+    from fastai.vision.all import GrandparentSplitter, RandomSplitter, Resize, Rotate
+
+    dls = fastmagic.datablock(
+        shapes, item_tfms=Resize(24, method="pad"), get_y=lambda f: f.parent.name, splitter=RandomSplitter(0.3, seed=5)
+    )
+    names: dict = {}
+    exec(fastmagic.code(dls), names)
+    assert list(names["dls"].valid_ds.items) == list(dls.valid_ds.items)
+    assert names["dls"].train.after_item.fs[0].method == "pad"
+    # One whose arguments are out of sight is not guessed.
+    import fastai.vision.all as vision
+
+    assert program.constructed(Rotate(max_deg=5), vars(vision)) is None
+    text = program.constructed(GrandparentSplitter("Train", "Valid"), vars(vision))
+    assert text == "GrandparentSplitter(train_name='Train', valid_name='Valid')"
+
+
+def test_a_learner_that_was_trained_on_says_that_its_program_is_older(shapes):
+    dls = fastmagic.datablock(shapes, num_workers=0)
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, checks=False)
+    assert "Older" not in fastmagic.code(learn)
+    fastmagic.predict(dls.valid_ds.items[0], learn)
+    fastmagic.results(learn)
+    learn.lr_find(show_plot=False)
+    assert "Older" not in fastmagic.code(learn)
+    learn.fit(1)
+    assert fastmagic.code(learn).startswith("# Older than the learner")
+
+
+def test_code_runs_nothing_that_training_need_not_know(shell, shapes):
+    shell.user_ns["photos"] = shapes
+    shell.run("%datablock dls --from photos --show 0")
+    shell.run("from fastai.vision.all import *\nran = []\nclass See(Callback):\n    def __init__(self): ran.append(1)")
+    shell.run("def measured(*args):\n    ran.append(2)\n    return 0.")
+    for line in ("--cbs See() --metrics measured", "--cbs [See()]"):
+        with capture_output() as out:
+            shell.run(f"%train dls resnet18 --no-pretrained {line} --code")
+        assert "See()" in out.stdout
+    assert shell.user_ns["ran"] == []
+
+
+def test_a_traceback_shows_the_line_of_the_program(shell, shapes):
+    import traceback
+
+    shell.user_ns["photos"] = shapes
+    shell.run("%datablock dls --from photos --show 0")
+    shell.run(
+        "from fastai.vision.all import *\nclass Wrong(Callback):\n    def before_fit(self): raise KeyError('mine')"
+    )
+    with pytest.raises(KeyError) as error:
+        shell.run("%train dls resnet18 --no-pretrained --epochs 1 --no-check --cbs Wrong()")
+    assert "learn.fit_one_cycle(1" in "".join(traceback.format_exception(error.value))
