@@ -74,7 +74,7 @@ def remember(made: Any, program: Program) -> None:
 
 def _state(made: Any) -> Any:
     """Return what changes when a learner is trained: how often it was, which `learning.turn` counts."""
-    return vars(made).get("fits", 0)
+    return vars(made).get("_fits", 0)
 
 
 def code(made: Any) -> str:

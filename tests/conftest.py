@@ -62,6 +62,19 @@ def shell(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def export():
+    """Export a learner to a file, or skip the test where no learner can be."""
+
+    def export(learn, file):
+        try:
+            learn.export(file)
+        except TypeError as error:  # fastai 2.8.7 with the newest plum-dispatch
+            pytest.skip(f"this fastai cannot export: {error}")
+
+    return export
+
+
+@pytest.fixture
 def internet(tmp_path, monkeypatch):
     """A stand-in for the internet that this process is sent to; its photos are 40 'bird' and 40 'forest' pictures."""
     import standin

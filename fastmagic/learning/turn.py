@@ -169,7 +169,7 @@ def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
             if rest is not None:
                 self.cbs.append(rest)
             if method.__name__ == "fit" and not any(type(cb).__name__ == "LRFinder" for cb in _added(args, kwargs)):
-                self.fits = vars(self).get("fits", 0) + 1  # `program` tells by it that a program is older
+                self._fits = vars(self).get("_fits", 0) + 1  # `program` tells by it that a program is older
             return method(self, *args, **kwargs)
         finally:
             self.cbs = self.cbs.filter(lambda callback: callback is not rest)

@@ -352,9 +352,10 @@ class Exporting(Callback):
             self.learn.export(self.place)
 
 
-def test_a_learner_is_exported_in_the_middle_of_our_training(dls, tmp_path):
+def test_a_learner_is_exported_in_the_middle_of_our_training(dls, export, tmp_path):
     from fastai.learner import load_learner
 
+    export(run(dls, Control(), epochs=1)[0], tmp_path / "whole.pkl")
     run(dls, Control(), fastmagic.LossPlot(), cbs=Exporting(tmp_path / "half.pkl"))
     half = load_learner(tmp_path / "half.pkl")
     assert not [cb for cb in half.cbs if isinstance(cb, turns.Listener)]

@@ -160,7 +160,7 @@ def test_dataloaders_from_plain_fastai_train_too(shapes):
 
     dls = ImageDataLoaders.from_folder(shapes, valid_pct=0.2, item_tfms=Resize(24), bs=16, num_workers=0)
     learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1)
-    assert "# dls: your own DataLoaders" in fastmagic.code(learn)
+    assert "# dls: a DataLoaders of your notebook" in fastmagic.code(learn)
     assert len(learn.recorder.losses) > 0
 
 

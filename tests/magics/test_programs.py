@@ -136,6 +136,16 @@ json.dump(out, open("answers.json", "w"))
 """
 
 
+def _can_export(learn) -> bool:
+    dls = learn.dls
+    try:
+        learn.export(Path("try.pkl").absolute())
+    except TypeError:  # fastai 2.8.7 with the newest plum-dispatch
+        learn.dls = dls  # it leaves the learner without its data
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def answers(shapes, tmp_path_factory):
     """Return what the magics gave, and what their programs gave in a process of their own."""
@@ -160,6 +170,8 @@ def answers(shapes, tmp_path_factory):
         run("learn = fastmagic.train(dls, 'resnet18', pretrained=False, epochs=1, checks=False)")
         given, programs = {}, {}
         for i, (name, case) in enumerate(CASES.items()):
+            if ".pkl" in case.cell and not _can_export(shell.user_ns["learn"]):
+                continue
             before = set(shell.user_ns)
             for statement in case.before.split("\ndf"):  # some of them in cells of their own
                 run(statement if statement == case.before.split("\ndf")[0] else f"df{statement}")
@@ -182,6 +194,8 @@ def answers(shapes, tmp_path_factory):
 @pytest.mark.parametrize("name", CASES)
 def test_the_program_gives_what_the_magic_gave(answers, name):
     given, printed, folder = answers
+    if name not in given:
+        pytest.skip("this fastai cannot export a learner")
     text = (folder / f"program{list(CASES).index(name)}.py").read_text()
     assert printed[name] == given[name], text
 

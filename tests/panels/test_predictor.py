@@ -29,13 +29,6 @@ def panel(learn):
     return fastmagic.predictor(learn)
 
 
-def export(learn, file):
-    try:
-        learn.export(file)
-    except TypeError as error:  # fastai 2.8.7 with the newest plum-dispatch cannot pickle any learner
-        pytest.skip(f"this fastai cannot export: {error}")
-
-
 def untrained(dls, outputs, loss=None):
     """The smallest model that gives as many numbers a picture."""
     from fastai.vision.all import Learner
@@ -313,7 +306,7 @@ def test_examples_of_ones_own_have_no_label(learn, shapes):
         fastmagic.predictor(learn, examples=[files[0].with_name("disk_000.png")])
 
 
-def test_an_exported_learner_is_enough_and_has_no_examples(learn, tmp_path):
+def test_an_exported_learner_is_enough_and_has_no_examples(export, learn, tmp_path):
     export(learn, tmp_path / "model.pkl")
     panel = fastmagic.predictor(tmp_path / "model.pkl")
     assert panel.state()["examples"] == []
@@ -440,7 +433,7 @@ def test_predict_without_an_item_is_the_panel(shell, learn, capsys, shapes):
     assert "Nothing has been predicted yet" in capsys.readouterr().out
 
 
-def test_predict_without_an_item_takes_the_file_of_a_learner(shell, learn, tmp_path):
+def test_predict_without_an_item_takes_the_file_of_a_learner(export, shell, learn, tmp_path):
     export(learn, tmp_path / "model.pkl")
     shell.run("%predict --learn model.pkl")
     assert shell.user_ns["preds"].state()["count"] == 2
