@@ -146,6 +146,8 @@ def _labels_beside(folder: Path) -> tuple[Path, Any, str, Any] | None:
             frame, line = read_table(file)
         except Exception:  # whatever it is, it is no table of labels
             continue
+        if any(str(name).startswith("p(") for name in frame.columns):  # what a model said: `%predict … --csv`
+            continue
         columns = read_columns(frame, folder)
         if columns.exist and columns.label is not None:
             return file, frame, line, columns

@@ -18,6 +18,7 @@ from ..data.pictures import (
     open_picture,
     picture_class,
 )
+from ..data.tables import read_table
 from ..errors import FastmagicError, did_you_mean, few
 from .forward import (
     Progress,
@@ -172,7 +173,7 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
             parts.append(f"requests.get({value!r}).content")
             continue
         if tables:
-            found = f"pd.read_csv({value!r})"
+            found = read_table(Path(value).expanduser())[1].removeprefix("df = ")
         elif any(c in value for c in "*?["):
             found = f"sorted(glob.glob({value!r}))"
         elif os.path.isdir(value):
@@ -331,10 +332,7 @@ def _rows(item: Any) -> tuple[Any, bool]:
         path = Path(item).expanduser()
         if not path.exists():
             raise no_such_file(path.absolute())
-        try:
-            return pd.read_csv(path), False
-        except (ValueError, OSError) as error:
-            raise FastmagicError(f"{str(path)!r} cannot be read as a table: {error}.", "Give a CSV file.") from error
+        return read_table(path)[0], False
     rows = [item] if (one := isinstance(item, (pd.Series, Mapping))) else list(item)
     for row in rows:
         if not isinstance(row, (pd.Series, Mapping)):

@@ -262,11 +262,12 @@ def models(call: Call) -> Any:
     """List architectures of fastai, timm and torchvision by pattern, and whether weights are at hand."""
     from ..learning.architectures import models as list_models
 
-    pattern = call.options["pattern"] or "*"
+    pattern = str(call.options["pattern"] or "*")
     if call.options["code"]:
-        print(f"import timm\n\ntimm.list_models({str(pattern)!r}) + timm.list_pretrained({str(pattern)!r})")
+        wild = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
+        print(f"import timm\n\nnames = timm.list_models({wild!r}) + timm.list_pretrained({wild!r})\nprint(names)")
         return
-    found = list_models(str(pattern))
+    found = list_models(pattern)
     call.show(found)
     return found.names
 

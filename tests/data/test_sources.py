@@ -217,6 +217,15 @@ def test_a_table_of_labels_beside_images_is_read_by_check_too(here):
     assert str(fastmagic.check(here, fast=True)).startswith("✓ 12 photos, 2 classes")
 
 
+def test_what_a_model_said_of_images_is_no_table_of_their_labels(here):
+    images(here / "data", *[f"{label}/{label}{i}.png" for label in "ab" for i in range(8)])
+    files = sorted(str(file.relative_to("data")) for file in Path("data").rglob("*.png"))
+    pd.DataFrame({"item": files, "label": "b", "probability": 0.9, "p(a)": 0.1, "p(b)": 0.9}).to_csv("data/preds.csv")
+    checked, built = both("data")
+    assert checked == built
+    assert {label for label, _ in built.values()} == {"a", "b"}
+
+
 def test_a_dataframes_own_index_is_kept(here):
     frame = rows(12, label=list("ab") * 6, split=["train", "train", "valid"] * 4)
     frame.index = [f"row {i}" for i in range(12)]

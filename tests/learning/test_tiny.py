@@ -70,17 +70,13 @@ def test_a_unet_grows_on_it(shapes, tmp_path, no_internet):
     assert torch.isfinite(torch.tensor(float(learn.recorder.losses[-1])))
 
 
-def test_an_exported_learner_predicts_the_same(dls, tmp_path, shapes):
+def test_an_exported_learner_predicts_the_same(dls, export, tmp_path, shapes):
     from fastai.vision.all import get_image_files, load_learner
 
     learn = fastmagic.train(dls, "tiny", epochs=1)
     file = sorted(get_image_files(shapes))[0]
     before = fastmagic.predict(file, learn).probabilities
-    learn.path = tmp_path
-    try:
-        learn.export("model.pkl")
-    except TypeError as error:  # fastai 2.8.7 with the newest plum-dispatch cannot pickle any learner
-        pytest.skip(f"this fastai cannot export: {error}")
+    export(learn, tmp_path / "model.pkl")
     after = fastmagic.predict(file, load_learner(tmp_path / "model.pkl")).probabilities
     assert after == pytest.approx(before, abs=1e-5)
 

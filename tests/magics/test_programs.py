@@ -121,7 +121,7 @@ CASES = {
         "tabled = fastmagic.datablock('labels.csv')", "%check tabled", "120", "len(files)"
     ),
     "a check of a table": Case("", "%check labels.csv", "120", "len(files)"),
-    "a list of architectures": Case("", "%models resnet3*", "0", "0"),
+    "a list of architectures": Case("", "%models esnet34 --into names", "'resnet34' in names"),
 }
 
 RUN = """
