@@ -556,7 +556,7 @@ class Cleaner(Panel):
             news = self._changed(changed, "")
             news.pop("said")
             self.tell("decided", **news)
-            self.keep_still()
+            self.keep_still_later()
 
     def _looked(self) -> None:
         """The background work went on: say so, but not more than twice a second."""

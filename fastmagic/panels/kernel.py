@@ -165,3 +165,12 @@ def watched() -> bool:
 def in_kernel() -> bool:
     """Tell whether this process is a Jupyter kernel."""
     return _kernel() is not None
+
+
+def cell_events() -> Any:
+    """Return IPython's events where this is called by a running cell of a kernel, `None` elsewhere."""
+    kernel = _kernel()
+    if kernel is None or threading.current_thread() is not threading.main_thread():
+        return None
+    parent = kernel.get_parent("shell") or {}
+    return kernel.shell.events if parent.get("header", {}).get("msg_type") == "execute_request" else None

@@ -21,7 +21,7 @@ import traitlets
 
 from ..errors import FastmagicError
 from ..render import CSS
-from .kernel import watched
+from .kernel import cell_events, watched
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
@@ -74,6 +74,7 @@ class Panel(anywidget.AnyWidget):
 
     def __init__(self) -> None:
         self._displays: list[str] = []
+        self._at_cell_end = False  # whether the stills are drawn anew then
         self._host = "frame" if _always_framed() else ""
         self._lock = threading.RLock()
         super().__init__(panel_id=uuid.uuid4().hex)
@@ -170,6 +171,24 @@ class Panel(anywidget.AnyWidget):
         bundle = self._repr_mimebundle_()
         for display_id in self._displays:
             _publish(bundle, display_id, update=True)
+
+    def keep_still_later(self) -> None:
+        """Bring the stills up to date at the end of the running cell, at once where none runs.
+
+        A loop that decides about a hundred items draws once.
+        """
+        events = cell_events()
+        if events is None:
+            self.keep_still()
+        elif not self._at_cell_end:
+            self._at_cell_end = True
+
+            def ended(_: Any) -> None:
+                events.unregister("post_run_cell", ended)
+                self._at_cell_end = False
+                self.keep_still()
+
+            events.register("post_run_cell", ended)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # type: ignore[override]
         """Return the forms of the panel: HTML, text, PNG, and the widget unless the output does without."""

@@ -6,6 +6,7 @@ forked_kernels.py SOCKET -f CONNECTION     what a Jupyter server starts as its k
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -47,9 +48,16 @@ def fork_for(guest: socket.socket) -> None:
     for file in files:
         os.close(file)
     guest.sendall(f"{kernel}\n".encode())
-    threading.Thread(target=lambda: guest.recv(1) or os.kill(kernel, signal.SIGKILL), daemon=True).start()
+    threading.Thread(target=end_with, args=(guest, kernel), daemon=True).start()
     guest.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(kernel, 0)[1])}\n".encode())
     os._exit(0)
+
+
+def end_with(guest: socket.socket, kernel: int) -> None:
+    """Ends a kernel, if it has not ended itself, when nobody stands for it any more."""
+    guest.recv(1)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(kernel, signal.SIGKILL)
 
 
 def become_kernel(arguments: list[str], folder: str, environment: dict[str, str]) -> None:

@@ -27,7 +27,7 @@ import nbformat
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "screenshots"
@@ -76,6 +76,15 @@ window.fm = {
   show: i => fm.code()[i].node.scrollIntoView(),
   save: () => fm.panel().context.save(),
   nudge: () => fm.kernel()?.requestKernelInfo(),
+  // The next notebook in the same page: the application takes seconds to load.
+  next: path => {
+    for (const panel of [...jupyterapp.shell.widgets('main')].filter(w => w.context && w.content?.widgets)) {
+      panel.context.model.dirty = false;
+      panel.dispose();
+    }
+    fm.pending = 0;
+    return jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'}).then(() => null);
+  },
 };
 """
 # ... as nbclassic does ...
@@ -218,6 +227,8 @@ class Kind:
     needs: tuple[str, ...] = ()
     cell: str = ".jp-CodeCell"
     output: str = ".jp-Cell-outputWrapper"
+    # Whether its page opens another notebook without loading anew.
+    stays: bool = False
     # The answer "no kernel" to the question which one to use instead of one that is missing.
     no_kernel: str = ".jp-Dialog button:has-text('No Kernel')"
     # Addresses it asks for and errors it makes by itself, whatever the notebook.
@@ -230,7 +241,7 @@ RISE_OWN = r"/css\?family=|/(rise|[\w-]+-\d+)\.css"  # a theme's fonts, a presen
 LAB_RISE_OWN = f"{RISE_OWN}|Maximum call stack size exceeded"
 
 KINDS = {
-    "lab": Kind("jupyterlab", "lab/tree/{}?reset", LAB_JS),
+    "lab": Kind("jupyterlab", "lab/tree/{}?reset", LAB_JS, stays=True),
     "notebook": Kind("notebook", "notebooks/{}", LAB_JS, own="reading 'schema'"),
     "nbclassic": Kind("nbclassic", "nbclassic/notebooks/{}", CLASSIC_JS, **CLASSIC, own=CLASSIC_OWN),
     "rise": Kind(
@@ -285,6 +296,8 @@ class FrontEnd:
         self.settings = folder / "config"
         self.log = folder / "server.log"
         self.shown: list[Shown] = []
+        self.idle: list[Page] = []  # loaded, and shown by nobody
+        self._contexts: dict[Browser, BrowserContext] = {}
         self.ending: list[threading.Thread] = []
         self._numbers = itertools.count(1)
         kernels = folder / "data" / "kernels"
@@ -346,6 +359,14 @@ class FrontEnd:
         shown.arrive()
         return shown
 
+    def context(self) -> BrowserContext:
+        """Where its pages open: one for all, so that what the application is made of is fetched and compiled once."""
+        if self.browser not in self._contexts:
+            context = self._contexts[self.browser] = self.browser.new_context()
+            context.set_default_timeout(PATIENCE)
+            context.add_init_script(self.kind.script)
+        return self._contexts[self.browser]
+
     def theme(self, dark: bool) -> None:
         """Sets the theme for pages opened from now on."""
         self._setting("apputils-extension/themes", theme="JupyterLab Dark" if dark else "JupyterLab Light")
@@ -359,6 +380,10 @@ class FrontEnd:
         """Ends kernels, then the server, then whatever of its process group is left."""
         for shown in list(self.shown):
             shown.close()
+        for context in self._contexts.values():
+            with contextlib.suppress(Exception):  # its browser may have ended
+                context.close()
+        self._contexts.clear()
         for thread in self.ending:
             thread.join()
         with contextlib.suppress(ProcessLookupError):
@@ -399,19 +424,32 @@ class Shown:
         self.foreign: list[str] = []
         self.console: list[str] = []  # errors alone, without the front end's own
         self.heard: list[str] = []  # all of it
-        self._context = front_end.browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-        )
-        self._context.set_default_timeout(PATIENCE)
-        self._context.add_init_script(front_end.kind.script)
-        self._context.on("request", lambda request: self._asked(request.url))
-        self.page = self._new_page()
+        self._size: ViewportSize = {"width": width, "height": height}
+        # A page that somebody may have folded or coloured otherwise is nobody else's.
+        self._passed_on = front_end.kind.stays and not dark and width >= 1000
+        self._listeners: dict[Any, Callable[[Any], None]] = {
+            "request": lambda request: self._asked(request.url),
+            "websocket": lambda socket: self._asked(socket.url),
+            "dialog": lambda dialog: dialog.accept(),  # "Leave this page?"
+            "pageerror": lambda error: self._told(str(error)),
+            "console": lambda told: self._told(f"{told.text} ({told.location['url']})", told.type),
+        }
+        idle = [page for page in front_end.idle if page.context is front_end.context()]
+        if self._passed_on and idle:
+            self.page = idle[0]
+            front_end.idle.remove(self.page)
+            self._look_through(self.page)
+        else:
+            self.page = self._new_page()
 
     def arrive(self, *, kernel: bool = True) -> None:
         """Goes to the notebook and waits until it is there, with a kernel or without."""
-        self.front_end.theme(self.dark)
-        address = self.front_end.kind.address.format(self.path.name, theme="dark" if self.dark else "light")
-        self.page.goto(self.front_end.url + address, timeout=300_000)
+        if self.page.url != "about:blank":
+            self.page.evaluate("path => fm.next(path)", self.path.name)
+        else:
+            self.front_end.theme(self.dark)
+            address = self.front_end.kind.address.format(self.path.name, theme="dark" if self.dark else "light")
+            self.page.goto(self.front_end.url + address, timeout=300_000)
         self._there(kernel)
 
     def run_all(self, wait: bool = True, timeout: float = 240) -> None:
@@ -468,14 +506,17 @@ class Shown:
         _wait(held, 60, lambda: f"the saved output of cell {i} stayed {str(data[0])[:2000]}")
         return data[0]
 
-    def reload(self) -> None:
+    def reload(self, wait: bool = True) -> None:
         """Loads the page anew; the kernel lives (but Voila starts another)."""
+        self._passed_on = False
         self.page.reload()
-        self._there(kernel=True)
+        if wait:
+            self._there(kernel=True)
 
     def reopen(self, *, kernel: bool = False) -> None:
         """Ends the kernel and opens the notebook as it was saved in a new page, without a kernel or with a fresh one."""
         self.page.close()
+        self._passed_on = False
         self.end_kernel()
         if not kernel:  # One that nobody has: the front end asks, and the answer is "none".
             notebook = self.front_end.api(f"contents/{self.path.name}")
@@ -500,6 +541,7 @@ class Shown:
 
     def evidence(self, folder: Path) -> None:
         """Leaves what a failed test is understood by: the page as a picture, its console, its server's log."""
+        self._passed_on = False  # whatever went wrong there is nobody else's
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{self.front_end.name}-{self.path.stem}"
         with contextlib.suppress(Exception):  # a page that hangs or is gone must not hide the failure itself
@@ -511,7 +553,12 @@ class Shown:
         """Closes the page and ends the kernel, which takes it seconds: nobody waits for that."""
         if self in self.front_end.shown:
             self.front_end.shown.remove(self)
-            self._context.close()
+            if self._passed_on and not self.page.is_closed():
+                for event, listener in self._listeners.items():
+                    self.page.remove_listener(event, listener)
+                self.front_end.idle.append(self.page)
+            else:
+                self.page.close()
             ending = threading.Thread(target=self._end_quietly)
             self.front_end.ending.append(ending)
             ending.start()
@@ -535,11 +582,13 @@ class Shown:
             self.wait_idle()
 
     def _new_page(self) -> Page:
-        page = self._context.new_page()
-        page.on("dialog", lambda dialog: dialog.accept())  # "Leave this page?"
-        page.on("websocket", lambda socket: self._asked(socket.url))
-        page.on("pageerror", lambda error: self._told(str(error)))
-        page.on("console", lambda told: self._told(f"{told.text} ({told.location['url']})", told.type))
+        return self._look_through(self.front_end.context().new_page())
+
+    def _look_through(self, page: Page) -> Page:
+        page.set_viewport_size(self._size)
+        page.emulate_media(color_scheme="dark" if self.dark else "light")
+        for event, listener in self._listeners.items():
+            page.on(event, listener)
         return page
 
     def _asked(self, url: str) -> None:

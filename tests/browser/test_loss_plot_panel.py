@@ -119,7 +119,7 @@ def test_a_reloaded_page_shows_the_curve_so_far_and_steers_it(front_ends, name: 
     expect(head(panel)).to_contain_text("training batch")
     before = batches_drawn(panel)
     shown.save()
-    shown.page.reload()
+    shown.reload(wait=False)
     expect(head(panel)).to_contain_text("training batch")
     assert batches_drawn(panel) >= before > 0
     panel.get_by_role("button", name="Stop").click()

@@ -232,6 +232,12 @@ def test_in_a_real_kernel_it_is_a_widget_that_answers(kernel, data):
     end = time.monotonic() + 60
     while "False" not in kernel.run("print(bool(cleaner.curation.busy))") and time.monotonic() < end:
         time.sleep(0.3)
+    # A loop draws the still once, at the end of its cell.
+    before = len(kernel.heard)
+    kernel.run("for i in range(1, 6): cleaner.decide([i], 'keep')")
+    drawn = [m["content"]["data"] for m in kernel.heard[before:] if m["msg_type"] == "update_display_data"]
+    assert len(drawn) == 1
+    assert "5 kept" in drawn[0]["text/plain"]
     told = [event for event in kernel.events(panel) if event["event"] == "queues"]
     assert told
     assert not any(queue["busy"] for queue in told[-1]["content"]["queues"])
