@@ -18,14 +18,15 @@ import textwrap
 import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
 from .errors import FastmagicError
 
-IMPORT = "from fastai.vision.all import *"
+VISION = "fastai.vision.all"
+IMPORT = f"from {VISION} import *"
 
 
 @dataclass
@@ -36,26 +37,28 @@ class Program:
         before: what the user's names stand for: imports, definitions, and a comment for what cannot be written down,
             which comes first of all.
         body: what follows, a paragraph an entry.
+        module: what everything is imported from.
     """
 
     before: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
+    module: str = VISION
 
     def __str__(self) -> str:
         missing = [text for text in self.before if text.startswith("#")]
         imports = [text for text in self.before if text.startswith(("import ", "from "))]
         rest = [text for text in self.before if text not in missing and text not in imports]
-        head = "\n".join([*missing, IMPORT, *imports])
+        head = "\n".join([*missing, f"from {self.module} import *", *imports])
         return "\n\n".join(part for part in (head, "\n".join(rest), *self.body) if part)
 
     def renamed(self, old: str, new: str) -> Program:
         """Return the same program with a variable of its body under another name."""
-        return Program(list(self.before), [rename(text, old, new) for text in self.body])
+        return replace(self, before=list(self.before), body=[rename(text, old, new) for text in self.body])
 
     def then(self, before: Iterable[str], *body: str) -> Program:
         """Return this program with more to follow."""
         more = [text for text in before if text not in self.before]
-        return Program([*self.before, *more], [*self.body, *body])
+        return replace(self, before=[*self.before, *more], body=[*self.body, *body])
 
 
 @dataclass
@@ -127,7 +130,7 @@ def preceded(text: str, names: Mapping[str, Any], namespace: Mapping[str, Any]) 
             made = Program(definitions([name], {**namespace, name: value}, vars(vision)))
         else:
             made = made.renamed("learn" if hasattr(value, "model") else "dls", name)
-        whole = whole.then(made.before, *made.body)
+        whole = replace(whole.then(made.before, *made.body), module=made.module)
     return str(whole.then([], text.removeprefix(IMPORT).strip("\n")))
 
 

@@ -18,13 +18,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from .. import program
-from ..errors import FastmagicError, closest, did_you_mean, few
-from .infer import Source, default_bs, infer, source_of_table
-from .tables import is_table_name
+from ..errors import FastmagicError, closest, did_you_mean
+from ..kinds import KINDS, Kind, kind_of_source
+from .source import Source, default_bs, resolve_source
 
-QUESTIONS = (
-    "blocks", "get_items", "get_x", "splitter", "get_y", "getters", "n_inp", "item_tfms", "batch_tfms", "dl_type",
-)  # fmt: skip
+QUESTIONS = tuple(dict.fromkeys(question for kind in reversed(KINDS) for question in kind.questions))
 LOADER = (
     "bs", "val_bs", "shuffle", "val_shuffle", "drop_last", "num_workers", "pin_memory", "device", "dl_kwargs",
 )  # fmt: skip
@@ -58,6 +56,7 @@ class Answer:
 class Plan:
     """A data block as answered: what `--code` prints, `build` makes and `--explain` walks through."""
 
+    kind: Kind
     source: Source
     answers: dict[str, Answer]
     loader: dict[str, Answer]
@@ -79,23 +78,16 @@ class Plan:
             FastmagicError: there are no items, or an answer raised; says on which line and for which item.
         """
         with reworded(self):
-            block = self.block()
-            datasets = block.datasets(self.source.value)
-        if len(datasets) == 0:
+            data = self.kind.data(self)
+        if len(data) == 0:
             where = f" in {self.source.value}" if isinstance(self.source.value, Path) else ""
             raise FastmagicError(f"get_items found nothing{where}.", "%check FOLDER tells where the images are.")
         if "bs" not in self.loader:
-            bs = default_bs(len(datasets.train))
+            bs = default_bs(len(data.train))
             self.loader["bs"] = Answer(str(bs), bs)
             self.worked["bs"] = str(bs)
         with reworded(self):
-            # What DataBlock.dataloaders does, with the items at hand.
-            dls = datasets.dataloaders(
-                path=".",
-                after_item=block.item_tfms,
-                after_batch=block.batch_tfms,
-                **{**block.dls_kwargs, **{name: answer.value for name, answer in self.loader.items()}},
-            )
+            dls = self.kind.loaders(self, data)
         program.remember(dls, self.to_program())
         self.namespace = {}  # the user's variables are not to live as long as the data
         _plans[dls] = self
@@ -107,9 +99,7 @@ class Plan:
         The user's own variables come first, as they are; where one of them has a name that the program gives to
         something of its own (`path`, `block`, an answer), the latter gets another.
         """
-        import fastai.vision.all as vision
-
-        vocabulary = vars(vision)
+        vocabulary = self.kind.vocabulary()
         texts = {question: answer.text for question, answer in [*self.answers.items(), *self.loader.items()]}
         loose = [texts[q] for q, a in [*self.answers.items(), *self.loader.items()] if a.line is None]
         bound: set[str] = set()
@@ -141,23 +131,21 @@ class Plan:
         taken |= set(called.values())
         where = self.source.name if made_here else program.free_name(self.source.name, taken)
         source = [program.rename(line, self.source.name, where) for line in source]
-        block = program.free_name("block", taken | {where})
-        arguments = "".join(f", {question}={texts[question]}" for question in self.loader)
-        built = [
-            *source,
-            *lines,
-            f"{block} = DataBlock(",
-            *[f"    {question}={_as_argument(texts[question])}," for question in self.answers],
-            ")",
-            f"{name} = {block}.dataloaders({where}{arguments})",
-        ]
-        return program.Program(before, ["\n".join(built)])
+        taken |= {where, name}
+        built = self.kind.lines(
+            {question: _as_argument(texts[question]) for question in self.answers},
+            {question: _as_argument(texts[question]) for question in self.loader},
+            where,
+            name,
+            lambda wanted: program.free_name(wanted, taken),
+        )
+        return program.Program(before, ["\n".join([*source, *lines, *built])], self.kind.module)
 
     def code_for(self, name: str) -> str:
         """Return the program with the `DataLoaders` under a name, its batch size worked out."""
         if "bs" not in self.loader:
             with reworded(self):
-                n_train = len(self.block().datasets(self.source.value).train)
+                n_train = len(self.kind.data(self).train)
             self.loader["bs"] = Answer(str(default_bs(n_train)), default_bs(n_train))
         return str(self.to_program(name))
 
@@ -181,16 +169,20 @@ def plan_of(dls: Any) -> Plan | None:
     return _plans.get(dls)
 
 
-def datablock(source: Any, *, body: str | None = None, seed: int | None = 42, **answers: Any) -> Any:
+def datablock(
+    source: Any, *, body: str | None = None, seed: int | None = 42, target: str | None = None, **answers: Any
+) -> Any:
     """Make a fastai `DataLoaders` from a source; questions left open are worked out from it.
 
     Args:
-        source: a folder of photos, a CSV file or DataFrame with a file column and a label column, or whatever
-            your own `get_items` takes.
+        source: a folder of photos, a CSV file or DataFrame with a file column and a label column, a table whose rows
+            are learned from themselves, or whatever your own `get_items` takes.
         body: answers as Python assignments, one a line, as in a `%%datablock` cell.
         seed: seed of the split where `splitter` is left out; `None` for a new split every time.
+        target: the column of a table that is to be predicted.
         **answers: arguments of `fastai.data.block.DataBlock` (blocks, get_items, get_x, get_y, splitter, item_tfms,
-            batch_tfms, …) and of its `dataloaders` (bs, val_bs, num_workers, …).
+            batch_tfms, …) or, for a table, of `fastai.tabular.core.TabularPandas` (y_names, cat_names, cont_names,
+            procs, y_block; `splitter` gets the table), and of its `dataloaders` (bs, val_bs, num_workers, …).
 
     Returns:
         An ordinary `DataLoaders`. `fastmagic.code(dls)` is the plain program that makes it.
@@ -200,8 +192,9 @@ def datablock(source: Any, *, body: str | None = None, seed: int | None = 42, **
 
     Example:
         >>> dls = datablock("bird_or_not", item_tfms=Resize(96), bs=16)  # doctest: +SKIP
+        >>> dls = datablock("adult.csv", target="salary")                # doctest: +SKIP
     """
-    return plan(source, body=body, seed=seed, given=answers).build()
+    return plan(source, body=body, seed=seed, target=target, given=answers).build()
 
 
 def plan(
@@ -213,6 +206,7 @@ def plan(
     seed: int | None = 42,
     first_line: int = 1,
     source_name: str = "",
+    target: str | None = None,
 ) -> Plan:
     """Answer the questions of a data block, without building it.
 
@@ -224,116 +218,52 @@ def plan(
         seed: seed of a split that is worked out.
         first_line: the number the body's first line has for its reader.
         source_name: the user's own name for a source that cannot be written down (a DataFrame).
+        target: the column of a table that is to be predicted.
     """
-    import fastai.vision.all as vision
-
     user = dict(namespace or {})
     where = resolve_source(source, source_name)
-    answered, assigned = _evaluate(body, {**vars(vision), **user}, first_line) if body else ({}, [])
+    kind = kind_of_source(where, dict.fromkeys([*_assigned_names(body or ""), *(given or {})]))
+    vocabulary = kind.vocabulary()
+    answered, assigned = _evaluate(body, {**vocabulary, **user}, first_line) if body else ({}, [])
     for name, value in (given or {}).items():
         if name not in (*QUESTIONS, *LOADER):
             raise FastmagicError(*_unknown(name))
-        text = _source_of(value, vars(vision))
+        text = _source_of(value, vocabulary)
         if text is None:
             # A function of the user's own goes by its name; what has none goes by the question's.
             own = getattr(value, "__name__", "")
-            text = own if own.isidentifier() and own not in vars(vision) else name
+            text = own if own.isidentifier() and own not in vocabulary else name
             user[text] = value
         answered[name] = Answer(text, value)
     for name, answer in answered.items():
-        _check_type(name, answer, vision)
-    questions = {name: answered[name] for name in QUESTIONS if name in answered}
-    open_ = _open_questions(questions, where)
-    worked = infer(where, seed, open_) if open_ else None
+        if name not in (*kind.questions, *LOADER):
+            raise FastmagicError(
+                f"{_at(answer)}{name} is no question about {kind.name}.",
+                f"About {kind.name} the questions are {', '.join(kind.questions)}.",
+            )
+        _check_type(name, answer, vocabulary)
+    questions = {name: answered[name] for name in kind.questions if name in answered}
+    worked = kind.infer(where, questions, seed, target)
     if worked:
         where = worked.source
         for name, text in worked.answers.items():
             if name not in questions:
-                questions[name] = Answer(text, eval(text, dict(vars(vision))))
+                questions[name] = Answer(text, eval(text, dict(vocabulary)))
     if where.is_table and "get_items" in answered:
         raise FastmagicError(
             _at(answered["get_items"]) + "get_items reads a folder, but the source is a table.",
             "Leave get_items out, and let get_x = ColReader('…') name the file.",
         )
     return Plan(
+        kind=kind,
         source=where,
-        answers={name: questions[name] for name in QUESTIONS if name in questions},
+        answers={name: questions[name] for name in kind.questions if name in questions},
         loader={name: answered[name] for name in LOADER if name in answered},
         worked=dict(worked.answers) if worked else {},
         why=worked.why if worked else "",
         namespace=user,
         body=assigned,
     )
-
-
-def resolve_source(source: Any, name: str = "") -> Source:
-    """Return a source from a path, a CSV file, `'digits'`, a DataFrame or any object.
-
-    Raises:
-        FastmagicError: a path that does not exist; names the closest that does.
-    """
-    if isinstance(source, (str, PurePath)):
-        path = Path(source).expanduser()
-        if str(source) == "digits" and not path.exists():
-            from .digits import digits
-
-            return Source(digits(), ["from fastmagic import digits", "path = digits()"], "path", digits())
-        if path.is_file() and is_table_name(path):
-            return source_of_table(path)
-        if not path.exists():
-            parent = path.parent
-            names = [p.name for p in parent.iterdir() if _may_be_source(p)] if parent.is_dir() else []
-            have = f"In {parent.resolve().name}/ there is {few(sorted(names), 6)}." if names else ""
-            raise FastmagicError(f"There is no folder or file {str(source)!r}.", did_you_mean(path.name, names) or have)
-        if path.is_file():
-            raise FastmagicError(f"{path} is a file.", "The source is a folder of photos, a CSV file or a DataFrame.")
-        return Source(path, [f"path = Path({str(path)!r})"], "path", path)
-    if hasattr(source, "columns") and hasattr(source, "iloc"):
-        name = name or "df"
-        return Source(
-            source,
-            [f"# {name}: your DataFrame, {len(source):,} rows: {few(source.columns, 6)}"],
-            name,
-            Path(),
-        )
-    name = name or "source"
-    literal = program.literal_source(source)
-    line = f"{name} = {literal}" if literal and len(literal) < 2000 else f"# {name}: your {type(source).__name__}"
-    return Source(source, [line], name)
-
-
-def _may_be_source(path: Path) -> bool:
-    return not path.name.startswith(".") and (path.is_dir() or is_table_name(path))
-
-
-def _block_name(block: Any) -> str:
-    """Return a block's name; one that was called, as in `ImageBlock(cls=PILImageBW)`, is told by its transforms."""
-    name = getattr(block, "__name__", "")
-    if not name:
-        transforms = list(getattr(block, "type_tfms", []))
-        owners = [getattr(t, "__self__", type(t)) for t in transforms]
-        kinds = {cls.__name__ for owner in owners if isinstance(owner, type) for cls in owner.__mro__}
-        name = (
-            "ImageBlock" if "PILBase" in kinds else "CategoryBlock" if "Categorize" in kinds else type(block).__name__
-        )
-    return name
-
-
-def _open_questions(answered: Mapping[str, Answer], source: Source) -> set[str]:
-    """Return the questions to work out: those a photo classifier needs and nobody answered."""
-    if "getters" in answered:
-        return {"splitter"} - set(answered)
-    if not isinstance(source.value, Path) and not source.is_table:
-        return set()
-    wanted = {"blocks", "splitter", "get_y", "item_tfms", "get_x" if source.is_table else "get_items"}
-    blocks = answered.get("blocks")
-    if blocks is not None:
-        names = [_block_name(b) for b in _listify(blocks.value)]
-        if not names or names[0] != "ImageBlock":
-            wanted -= {"item_tfms", "get_x", "get_items"}
-        if len(names) < 2 or names[1] != "CategoryBlock":
-            wanted -= {"get_y"}
-    return wanted - set(answered)
 
 
 # ---------------------------------------------------------------- reading a body
@@ -389,6 +319,15 @@ def _evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[di
         if is_answer:
             answers[name] = Answer(text, value, line)
     return answers, assigned
+
+
+def _assigned_names(body: str) -> list[str]:
+    """Return the names that a body assigns; none where it is no Python, which is said when it is evaluated."""
+    try:
+        nodes = list(ast.walk(ast.parse(textwrap.dedent(body))))
+    except SyntaxError:
+        return []
+    return [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
 
 
 def _assignments(body: str, first_line: int) -> list[ast.Assign]:
@@ -450,7 +389,7 @@ def _at(answer: Answer) -> str:
     return f"line {answer.line}: " if answer.line is not None else ""
 
 
-def _check_type(name: str, answer: Answer, vision: types.ModuleType) -> None:
+def _check_type(name: str, answer: Answer, vocabulary: Mapping[str, Any]) -> None:
     """Raise where an answer can never work, though Python accepts it."""
     value, text = answer.value, answer.text
 
@@ -470,7 +409,7 @@ def _check_type(name: str, answer: Answer, vision: types.ModuleType) -> None:
                 fix = "Give the function itself, without calling it: get_items = get_image_files."
                 raise wrong(f"{what}.", fix if name == "get_items" else f"For instance {_EXAMPLES[name]}.")
             factory = getattr(part, "__name__", "")
-            if factory and getattr(vision, factory, None) is part and factory[0].isupper() and factory != "noop":
+            if factory and vocabulary.get(factory) is part and factory[0].isupper() and factory != "noop":
                 raise wrong(
                     f"{factory} makes the function that {name} needs: call it.",
                     f"For instance {_EXAMPLES.get(name, '')}.",
@@ -484,7 +423,7 @@ def _check_type(name: str, answer: Answer, vision: types.ModuleType) -> None:
                 )
     if name in ("item_tfms", "batch_tfms"):
         for part in _listify(value):
-            if (isinstance(part, type) and _needs_arguments(part)) or part is vision.aug_transforms:
+            if (isinstance(part, type) and _needs_arguments(part)) or part is vocabulary.get("aug_transforms", _NEVER):
                 raise wrong(f"{part.__name__} has to be called.", f"For instance {_EXAMPLES[name]}.")
             for option, right in _TRANSFORM_WORDS.items():
                 word = getattr(part, option, None)
@@ -500,6 +439,7 @@ def _check_type(name: str, answer: Answer, vision: types.ModuleType) -> None:
         raise wrong(f"{name} is how many items make a batch: a whole number above 0.", f"For instance {name} = 16.")
 
 
+_NEVER = object()
 _TRANSFORM_WORDS = {
     "method": ("squish", "crop", "pad"),
     "pad_mode": ("zeros", "border", "reflection"),
@@ -567,6 +507,8 @@ def _failing_line(plan: Plan) -> str:
     """Return the answer that a data block breaks at, by walking an item through it."""
     from .explain import failing_question
 
+    if "blocks" not in plan.kind.questions:
+        return "Building the DataLoaders failed."
     name = failing_question(plan)
     answer = plan.answers.get(name) if name else None
     if answer is None:

@@ -65,7 +65,16 @@ def failing_question(plan: Plan) -> str | None:
 
 
 def walk(plan: Plan, item: int | str | None = None) -> Shown:
-    """Walk an item of a planned data block; see `explain`."""
+    """Walk an item of a planned data block; see `explain`.
+
+    Raises:
+        FastmagicError: what stands behind these data is no `DataBlock`.
+    """
+    if "blocks" not in plan.kind.questions:
+        raise FastmagicError(
+            f"--explain walks an item of a DataBlock, and {plan.kind.name} are made otherwise.",
+            "Without --explain the first rows are shown; dls.show_batch() and dls.xs show more.",
+        )
     from fastai.torch_core import no_random
 
     with no_random():

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FastmagicError, did_you_mean, few
+from ..kinds import TABLE
 from .folders import read_folder
-from .items import _opens_something, vocab
+from .items import _opens_something
 from .tables import Columns, is_table_name, read_columns, read_table
 
 
@@ -298,12 +299,8 @@ def _files(dataset: Any) -> tuple[list[Path | None], bool]:
 
 def _labels(dls: Any, dataset: Any) -> tuple[list[Any] | None, bool]:
     """Return the label of every item (a tuple when there may be several) and whether there may be several."""
-    if hasattr(dataset, "y_names"):  # tabular: the targets are codes already
-        names = vocab(dls)
-        if not names or len(dataset.y_names) != 1 or dataset.ys.iloc[:, 0].dtype.kind not in "iu":
-            return None, False
-        # A class that is only in the validation set has a code, but no name.
-        return [names[code] if 0 <= code < len(names) else None for code in dataset.ys.iloc[:, 0]], False
+    if TABLE.holds(dls):
+        return TABLE.labels(dls, dataset), False
     n_inp = getattr(dataset, "n_inp", 1)
     if not hasattr(dataset, "tls") or len(dataset.tls) <= n_inp:
         return None, False

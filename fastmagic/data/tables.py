@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import FastmagicError, did_you_mean, few
 from .folders import image_suffixes, is_image_name, sides
 
 SUFFIXES = (".csv", ".tsv")
@@ -103,12 +103,16 @@ def read_table(file: Path) -> tuple[Any, str]:
     return frame, f"df = pd.read_csv({str(file)!r}{more})"
 
 
-def read_columns(frame: Any, folder: Path) -> Columns:
+def read_columns(frame: Any, folder: Path, target: Any = None) -> Columns:
     """Tell what the columns of a table mean.
 
     Args:
         frame: a DataFrame.
         folder: where its file names may start: there, or in a sub-folder, without their suffix even.
+        target: the column of labels, where somebody said so.
+
+    Raises:
+        FastmagicError: there is no column `target`; names the closest that there is.
 
     Example:
         >>> read_columns(pd.read_csv("train.csv"), Path(".")).label  # doctest: +SKIP
@@ -117,12 +121,24 @@ def read_columns(frame: Any, folder: Path) -> Columns:
     file, prefix, suffix, exist = _file_column(frame, folder)
     split, sides_ = _split_column([name for name in frame.columns if name != file], frame)
     others = [name for name in frame.columns if name not in (file, split) and not str(name).startswith("Unnamed")]
-    label = _label_column(others)
+    label = _label_column(others) if target is None else column_named(frame, target)
     delimiter, numbers = None, False
     if label is not None:
-        numbers = _measures(frame[label])
+        numbers = measures(frame[label])
         delimiter = None if numbers else _delimiter(label, frame[label])
     return Columns(file, prefix, suffix, exist, label, delimiter, numbers, split, sides_)
+
+
+def column_named(frame: Any, name: Any) -> Any:
+    """Return a column's name.
+
+    Raises:
+        FastmagicError: the table has no such column; names the closest that it has.
+    """
+    if name in frame.columns:
+        return name
+    hint = did_you_mean(str(name), map(str, frame.columns)) or f"There are {few(frame.columns, 8)}."
+    raise FastmagicError(f"The table has no column {str(name)!r}.", hint)
 
 
 # ---------------------------------------------------------------- the file
@@ -201,7 +217,8 @@ def _label_rank(column: Any) -> int:
     return 2 * len(LABEL_COLUMNS)
 
 
-def _measures(series: Any) -> bool:
+def measures(series: Any) -> bool:
+    """Tell whether a column holds measurements rather than classes."""
     # A column of whole numbers with gaps is float too, but still holds classes.
     return series.dtype.kind == "f" and not (series.isna().any() and (series.dropna() % 1 == 0).all())
 

@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any
 
-from ..data.items import holds_masks
+from ..data import targets
+from ..data.targets import Target
 from ..errors import FastmagicError
 
 Progress = Callable[[int, int], object]
@@ -28,21 +29,6 @@ Progress = Callable[[int, int], object]
 _one_at_a_time = threading.RLock()
 # Callbacks that leave validation outputs alone, or (the last two) whose part is done in `_Model` itself.
 _NEUTRAL_CALLBACKS = {"TrainEvalCallback", "Recorder", "ProgressCallback", "CastToTensor", "MixedPrecision"}
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the model's outputs mean.
-
-    Attributes:
-        kind: "class" (exactly one of `classes`), "classes" (any number of them) or "numbers".
-        classes: the vocab, in the order of the outputs; empty for numbers.
-        threshold: the probability above which a label of "classes" is given.
-    """
-
-    kind: str
-    classes: list[Any]
-    threshold: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -148,27 +134,10 @@ def target_of(learn: Any) -> Target:
     Raises:
         FastmagicError: masks and other outputs that are neither classes nor numbers.
     """
-    from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCategorize
-
-    dataset = learn.dls.loaders[-1].dataset
-    lists = getattr(dataset, "tls", None)
-    if lists is not None:
-        transforms = [f for tl in lists[getattr(dataset, "n_inp", 1) :] for f in tl.tfms.fs]
-    else:
-        transforms = list(getattr(getattr(dataset, "procs", None), "fs", []))
-    if any(type(f).__name__ == "BBoxLabeler" for f in transforms) or any(
-        holds_masks(tl) for tl in (lists or ())[getattr(dataset, "n_inp", 1) :]
-    ):
-        raise FastmagicError(
-            "This model draws masks or boxes; only classes and numbers are answered here.",
-            "Use `learn.show_results()` or `learn.predict(item)`.",
-        )
-    for transform in transforms:
-        if isinstance(transform, Categorize):
-            several = isinstance(transform, (MultiCategorize, EncodedMultiCategorize))
-            threshold = float(getattr(learn.loss_func, "thresh", 0.5))
-            return Target("classes" if several else "class", list(transform.vocab), threshold)
-    return Target("numbers", [])
+    target = targets.target_of(learn.dls)
+    if target.kind != "classes":
+        return target
+    return replace(target, threshold=float(getattr(learn.loss_func, "thresh", target.threshold)))
 
 
 def predict_opened(learn: Any, transforms: Transforms, opened: tuple[Any, ...]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..data.pictures import (
 )
 from ..data.tables import read_table
 from ..errors import FastmagicError, did_you_mean, few
+from ..kinds import TABLE
 from .forward import (
     Progress,
     Target,
@@ -153,7 +154,7 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
         learn: the learner, or the file of one.
         column: of a DataFrame, as for `predict`.
     """
-    tables = hasattr(learn, "dls") and _takes_rows(learn)
+    tables = hasattr(learn, "dls") and TABLE.holds(learn.dls)
     parts: list[str] = []
     many = len(words) > 1
     for word, value in zip(words, values, strict=True):
@@ -184,10 +185,6 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
             parts.append(found if len(words) == 1 else f"*{found}")
             many = True
     return (f"[{', '.join(parts)}]" if len(parts) > 1 else parts[0]), many
-
-
-def _takes_rows(learn: Any) -> bool:
-    return any(kind.__name__ == "TabDataLoader" for kind in type(learn.dls.train).__mro__)
 
 
 def _many(item: Any) -> Any:
@@ -298,8 +295,8 @@ def _predict_by_loader(
     if item is None:
         raise FastmagicError("There is nothing to predict.", "Give a row, a DataFrame, a text or a list of texts.")
     started = time.perf_counter()
-    if _takes_rows(learn):
-        items, one = _rows(item)
+    if TABLE.holds(learn.dls):
+        items, one = TABLE.rows(item)
     else:
         one = isinstance(item, str)
         items = [item] if one else item
@@ -320,27 +317,6 @@ def _predict_by_loader(
     if is_frame:
         table.index = items.index
     return Predictions(table, [], target, {}, seconds)
-
-
-def _rows(item: Any) -> tuple[Any, bool]:
-    """Return what a model of tables is given as a DataFrame, and whether it is one row: a file, a row, rows."""
-    import pandas as pd
-
-    if isinstance(item, pd.DataFrame):
-        return item, False
-    if isinstance(item, (str, Path)):
-        path = Path(item).expanduser()
-        if not path.exists():
-            raise no_such_file(path.absolute())
-        return read_table(path)[0], False
-    rows = [item] if (one := isinstance(item, (pd.Series, Mapping))) else list(item)
-    for row in rows:
-        if not isinstance(row, (pd.Series, Mapping)):
-            raise FastmagicError(
-                f"A {type(row).__name__} is no row of a table.", "Give a DataFrame, a CSV file, or rows of a DataFrame."
-            )
-    # Only through a frame do the columns get their own types back.
-    return pd.DataFrame(rows).infer_objects(), one
 
 
 def _entry(item: Any, kind: Any) -> Any:

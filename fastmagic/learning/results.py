@@ -17,6 +17,7 @@ from typing import Any
 from ..data.items import SPLITS, holds_masks, item_list, item_source, source_in
 from ..data.pictures import thumbnail
 from ..errors import FastmagicError, did_you_mean, few
+from ..kinds import TABLE
 from ..render import Picture, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
 from .forward import (
     Outputs,
@@ -233,9 +234,7 @@ class Results:
         if self._dataset is None:
             return str(item)
         if hasattr(self._dataset, "decode_row"):
-            names = [*self._dataset.x_names]
-            row = self._dataset.decode_row(self._raw[position])
-            return [(name, _cell(row[name])) for name in names]
+            return TABLE.row(self._dataset, self._raw[position])
         tokens = self._dataset.tls[0]
         return _sentence(str(tokens.decode(tokens[position])))
 
@@ -538,10 +537,6 @@ def _drawn(opened: Any, size: int) -> Any:
     figure, axes = new_figure(1, 1, size / 80)
     opened.show(ctx=axes[0])
     return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _sentence(tokens: str) -> str:

@@ -10,7 +10,6 @@ import ast
 import contextlib
 import copy
 import gc
-import importlib
 import math
 import traceback
 import warnings
@@ -21,38 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import program
-from ..data.items import vocab
+from ..data.targets import Target
 from ..errors import FastmagicError, did_you_mean
-from .architectures import DEFAULT, Architecture, default, find, fixed_size, require_weights
+from ..kinds import Asked, Kind, Learning, kind_of
+from ..kinds.image import first_item
+from ..kinds.kind import plain_loaders, steps
 from .control import Control
-from .weights import weights_lines
 
-
-@dataclass(frozen=True)
-class _Recipe:
-    """How a network learns best; `None` leaves a thing as the data or fastai have it.
-
-    Attributes:
-        bs: largest batch.
-        size: largest side in px; pictures are augmented too.
-        lr: peak learning rate.
-    """
-
-    bs: int | None = None
-    size: int | None = None
-    lr: float | None = None
-
-
-FINE_TUNE = _Recipe()
-# Training from scratch: measured on photos of birds and forests, where fine-tuning's large batches stay at chance.
-SCRATCH = _Recipe(bs=16, size=96, lr=1e-2)
-# The backbone in the box: a narrow network, seen here on a few hundred photos, wants more steps than batches of 64
-# give, and a higher rate. It was trained at 48 to 80 px.
-TINY = _Recipe(bs=32, size=96, lr=5e-3)
-FINE_TUNE_EPOCHS = 3
-# Small sets get more epochs from scratch, until there are some 240 steps: with 140, one seed of three made twice the
-# mistakes.
-SCRATCH_EPOCHS, SCRATCH_STEPS = 4, 240
 # Below these, a training has hardly begun; said before it starts.
 FEW_STEPS_SCRATCH, FEW_STEPS_FINE_TUNE = 100, 8
 
@@ -133,32 +107,46 @@ def data_of(learn: Any) -> Any:
 def line_of(learn: Any, dls: str = "dls") -> str:
     """Return the `%train` line that trains such a learner again on `dls`."""
     training = _trained.get(learn)
-    if training is None or training.arch.library == "yours":
+    if training is None:
         return f"%train {dls}"
-    epochs = f" --epochs {training.epochs}" if training.epochs else ""
-    return f"%train {dls} {training.arch.name}{epochs}"
+    again = f" {training.learning.again}" if training.learning.again else ""
+    epochs = f" --epochs {training.asked_epochs}" if training.asked_epochs and again else ""
+    return f"%train {dls}{again}{epochs}"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Training:
-    """A planned training: the lines that make the learner, those that train it, and what to say before."""
+    """A planned training: the lines that make the learner, those that train it, and what to say before.
+
+    Attributes:
+        kind, learning: of the data.
+        learner, fit, more: lines that make it, train it, and train it one epoch more.
+        names: what the lines use beyond the vocabulary.
+        typed: what the user typed there.
+        user: the user's variables.
+        notes: what to say before it runs.
+        total: batches in all.
+        asked_epochs: as asked for, `None` where that was left open.
+    """
 
     dls: Any
-    arch: Architecture
-    data: list[str]
+    kind: Kind
+    learning: Learning
     learner: list[str]
     fit: list[str]
-    namespace: dict[str, Any]
+    more: str
+    names: dict[str, Any]
     typed: list[str]
     user: Mapping[str, Any]
-    bs: int
     notes: list[str]
-    downloads: bool
-    offline: bool
-    more: str  # the line that trains one epoch more
-    total: int  # batches in all
-    title: str
-    epochs: int | None = None  # as asked for
+    total: int
+    asked_epochs: int | None = None
+    _announced: bool = False
+
+    @property
+    def title(self) -> str:
+        epochs = self.learning.epochs
+        return f"{self.learning.name}, {epochs} epoch{'s' if epochs > 1 else ''}"
 
     @property
     def draws(self) -> bool:
@@ -168,17 +156,17 @@ class Training:
     def to_program(self, dls_name: str = "dls", learn_name: str = "learn") -> program.Program:
         """Return the plain fastai program, from the data to the trained learner."""
         dls_name = dls_name.rpartition(".")[2]  # `box.dls` is a variable of its own
+        vocabulary = self.kind.vocabulary()
         made = program.known(self.dls)
         if made:
             made = made.renamed("dls", dls_name)
         else:
-            made = program.Program(program.definitions([dls_name], {**self.user, dls_name: self.dls}, _vocabulary()))
-        text = "\n".join([*self.data, *self.learner, *self.fit])
+            before = program.definitions([dls_name], {**self.user, dls_name: self.dls}, vocabulary)
+            made = program.Program(before, module=self.kind.module)
+        text = "\n".join([*self.learning.data, *self.learner, *self.fit])
         text = program.rename(program.rename(text, "learn", learn_name), "dls", dls_name)
-        before = program.definitions(self.typed, {**self.user, **self.namespace}, _vocabulary())
-        if self.arch.library in ("fastmagic", "torchvision"):
-            before.insert(0, f"import {self.arch.library}")
-        return made.then(before, text)
+        before = program.definitions(self.typed, {**self.user, **self.names}, vocabulary)
+        return made.then([*self.learning.before, *before], text)
 
     def code(self, dls_name: str = "dls", learn_name: str = "learn") -> str:
         return str(self.to_program(dls_name, learn_name))
@@ -189,11 +177,11 @@ class Training:
         Raises:
             FastmagicError: the weights cannot be had.
         """
-        if self.downloads:
-            require_weights(self.arch, self.offline)
-        notes, self.notes, self.downloads = self.notes, [], False
-        for note in notes:
-            say(note)
+        if not self._announced:
+            self.learning.needs()
+            self._announced = True
+            for note in self.notes:
+                say(note)
 
     def run(
         self,
@@ -213,7 +201,7 @@ class Training:
         self.announce(say)
         made = self.to_program()
         # Only the vocabulary and the names that were typed: a user's own `error_rate = 0.1` is no metric.
-        names = {**_vocabulary(), **self.namespace, "dls": fresh_view(self.dls)}
+        names = {**self.kind.vocabulary(), **self.names, "dls": fresh_view(self.dls)}
         control = control or Control()
         control.can_extend = True
         learn = None
@@ -241,8 +229,13 @@ class Training:
             elif _out_of_memory(error):
                 _let_go(learn, error, names)
                 raise FastmagicError(*self._memory_advice()) from None
-            elif learn is not None and not vars(learn.recorder).get("losses") and _in_model(error):
-                raise FastmagicError(*self._misfit(error)) from error
+            elif (
+                learn is not None
+                and not vars(learn.recorder).get("losses")
+                and _in_model(error)
+                and (told := self.kind.misfit(self.learning, error))
+            ):
+                raise FastmagicError(*told) from error
             else:
                 raise
         if control.asked:
@@ -266,34 +259,25 @@ class Training:
             # torchvision warns of how fastai calls it; nothing a reader can act on.
             warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
             try:
-                program.run("\n".join([*self.data, *self.learner]), names, "%train")
+                program.run("\n".join([*self.learning.data, *self.learner]), names, "%train")
             except StopIteration as error:
                 raise FastmagicError(
-                    f"fastai cannot cut {self.arch.name} into body and head: it has no pooling layer.",
-                    f"timm's architectures work as they are: %models {self.arch.name.split('_')[0]}",
+                    f"fastai cannot cut {self.learning.name} into body and head: it has no pooling layer.",
+                    f"timm's architectures work as they are: %models {self.learning.name.split('_')[0]}",
                 ) from error
             except RuntimeError as error:
                 if "loading state_dict" not in str(error):
                     raise
                 raise FastmagicError(
-                    f"The weights do not fit {self.arch.name} with these classes.",
+                    f"The weights do not fit {self.learning.name} with these classes.",
                     "Name the architecture that they were saved from, and the same classes.",
                 ) from error
         return names["learn"]
 
-    def _misfit(self, error: Exception) -> tuple[str, str]:
-        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        wanted = fixed_size(self.arch)
-        size = f"item_tfms = Resize({wanted})" if wanted else "item_tfms = Resize(224)"
-        return (
-            f"{self.arch.name} does not work with these pictures: {first}",
-            f"Give it the size it was made for ({size}), or another architecture: %models resnet",
-        )
-
     def _memory_advice(self) -> tuple[str, str]:
-        smaller = max(1, self.bs // 2)
-        cause = f"Out of memory with batches of {self.bs} ({self.arch.name}); what was held is free again."
-        if self.bs > 1:
+        smaller = max(1, self.learning.bs // 2)
+        cause = f"Out of memory with batches of {self.learning.bs} ({self.learning.name}); what was held is free again."
+        if self.learning.bs > 1:
             return cause, f"Try --bs {smaller} (bs={smaller}), or smaller pictures: item_tfms = Resize(128)."
         return cause, "Try a smaller architecture or smaller pictures: item_tfms = Resize(128)."
 
@@ -325,54 +309,24 @@ def plan(
         namespace: the user's variables, for names in `metrics` and `cbs`.
         dry: only the program is wanted: ask no host for weights, look at no data but the first item, and try no metric.
     """
-    asked = epochs
-    item = first_item(dls)
-    target = _target_kind(dls, item)
+    kind = _kind(dls)
+    # Mistakes in the data first: they are why the first item cannot be opened.
     notes = [_checked(dls)] if checks and not dry else []
-    if arch is None and pretrained and weights is None:
-        found, why = default(offline, ask=not dry)
-        notes += [why] if why else []
-    else:
-        found = find(arch if arch is not None else DEFAULT)
-    user = namespace or {}
-    names: dict[str, Any] = {}
-    if found.library == "yours":
-        names[found.name] = found.value
-    if found.library in ("fastmagic", "torchvision"):
-        names[found.library] = importlib.import_module(found.library)
-    scratch = not pretrained and weights is None
-    size, channels = picture_size(dls, item), int(item[0].shape[0])
-    recipe = SCRATCH if scratch else TINY if found.library == "fastmagic" else FINE_TUNE
-    shrink = recipe.size is not None and size > recipe.size and not fixed_size(found)
-    normalize = channels == 3 and (not pretrained or weights is not None)
-    data, batch = _data_lines(dls, bs, recipe, shrink, normalize)
-    steps = _steps(dls, batch)
-    if steps == 0:
-        n = len(dls.train.dataset)
-        raise FastmagicError(
-            f"{n:,} training items do not fill one batch of {batch}: nothing would be trained.",
-            f"Take a smaller batch: --bs {max(1, min(16, n // 4))}",
-        )
-    if epochs is None:
-        epochs = max(SCRATCH_EPOCHS, min(20, math.ceil(SCRATCH_STEPS / max(steps, 1)))) if scratch else FINE_TUNE_EPOCHS
-    if epochs < 1:
+    asked = Asked(arch=arch, epochs=epochs, bs=bs, pretrained=pretrained, weights=weights, offline=offline, dry=dry)
+    learning = kind.learning(dls, asked)
+    notes += learning.notes
+    if learning.epochs < 1:
         raise FastmagicError(f"{epochs} epochs train nothing.", "Give at least one: --epochs 3.")
-    typed = [found.source] if found.library == "yours" else []
-    metric_text = _DEFAULT_METRICS[target]
+    user, names, typed = namespace or {}, dict(learning.names), list(learning.typed)
+    metric_text = kind.metrics[learning.target.kind]
     if metrics is not None:
-        metric_text = _source("metrics", metrics, names)
+        metric_text = _source("metrics", metrics, names, kind)
         typed.append(metric_text)
         if not dry:
-            _try_metrics(_evaluated(metric_text, names, user, "metrics"), target, len(vocab(dls) or ()))
-    arguments = ["dls", found.source]
-    if not pretrained or weights is not None:
-        arguments.append("pretrained=False")
-    if channels != 3:
-        arguments.append(f"n_in={channels}")
+            _try_metrics(_evaluated(metric_text, names, user, "metrics", kind), learning.target)
+    maker, arguments = learning.learner
     learner = [] if seed is None else [f"set_seed({seed}, reproducible=True)", f"dls.rng.seed({seed})"]
-    learner.append(f"learn = vision_learner({', '.join([*arguments, f'metrics={metric_text}'])})")
-    if weights is not None:
-        learner += weights_lines(Path(weights).expanduser(), found)
+    learner += [f"learn = {maker}({', '.join([*arguments, f'metrics={metric_text}'])})", *learning.weights]
     if mixed:
         import torch
 
@@ -382,9 +336,11 @@ def plan(
             notes.append("No GPU here, so --mixed is left out: it would change nothing.")
     callbacks: list[str] = []
     if cbs is not None:
-        text = _source("cbs", cbs, names)
+        text = _source("cbs", cbs, names, kind)
         typed.append(text)
-        several = _is_list(text, {**user, **names}) if dry else _holds_several(_evaluated(text, names, user, "cbs"))
+        several = (
+            _is_list(text, {**user, **names}) if dry else _holds_several(_evaluated(text, names, user, "cbs", kind))
+        )
         callbacks.append(f"*{text}" if several else text)
     own = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
     if save:
@@ -392,63 +348,44 @@ def plan(
     if early_stop:
         callbacks.append(f"EarlyStoppingCallback(patience={early_stop})")
     fit = []
-    rate = "lr" if lr == "auto" else repr(lr) if lr is not None else f"{recipe.lr:g}" if recipe.lr else ""
+    rate = "lr" if lr == "auto" else repr(lr) if lr is not None else f"{learning.lr:g}" if learning.lr else ""
     if isinstance(lr, str) and lr != "auto":
         raise FastmagicError(f"lr={lr!r} is no learning rate.", "Give a number such as 2e-3, or 'auto'.")
     if lr == "auto":
         fit.append("lr = learn.lr_find(show_plot=False).valley")
     extra = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
-    if scratch:
-        fit.append(f"learn.fit_one_cycle({epochs}, {rate}{extra})")
-    else:
+    if learning.fine_tunes:
         frozen = f", freeze_epochs={freeze_epochs}" if freeze_epochs != 1 else ""
-        fit.append(f"learn.fine_tune({epochs}{f', {rate}' if rate else ''}{frozen}{extra})")
-    title = f"{found.name}, {epochs} epoch{'s' if epochs > 1 else ''}"
+        fit.append(f"learn.fine_tune({learning.epochs}{f', {rate}' if rate else ''}{frozen}{extra})")
+    else:
+        fit.append(f"learn.fit_one_cycle({learning.epochs}{f', {rate}' if rate else ''}{extra})")
     # A schedule ends near zero. One epoch more is a small cycle, at a tenth of the peak.
     more = f"learn.fit_one_cycle(1, {rate or '2e-3'} / 10{own})"
-    total = steps * (epochs + (0 if scratch else freeze_epochs))
-    if scratch:
-        notes.append(_scratch_note(epochs, batch, data, recipe.size if shrink else size))
-    notes += _step_notes(total, steps, scratch, batch, len(dls.train.dataset))
-    downloads = pretrained and weights is None
+    an_epoch = steps(dls, learning.bs)
+    total = an_epoch * (learning.epochs + (freeze_epochs if learning.fine_tunes else 0))
+    notes += _step_notes(total, an_epoch, not learning.fine_tunes, learning.bs, len(dls.train.dataset))
     for text in typed:
         names |= {name: user[name] for name in program.free_names(text) if name in user and name not in names}
     return Training(
-        dls, found, data, learner, fit, names, typed, user, batch, notes, downloads, offline, more, total, title, asked
+        dls=dls,
+        kind=kind,
+        learning=learning,
+        learner=learner,
+        fit=fit,
+        more=more,
+        names=names,
+        typed=typed,
+        user=user,
+        notes=notes,
+        total=total,
+        asked_epochs=epochs,
     )
 
 
 # ---------------------------------------------------------------- the lines
 
 
-_DEFAULT_METRICS = {"category": "error_rate", "categories": "accuracy_multi", "numbers": "mae"}
-
-
-def _data_lines(dls: Any, bs: int | None, recipe: _Recipe, shrink: bool, normalize: bool) -> tuple[list[str], int]:
-    """Return the lines that make the view of the data that a training needs, and its batch size."""
-    batch = bs or (min(dls.train.bs, recipe.bs) if recipe.bs and _plain_loaders(dls) else dls.train.bs)
-    lines = []
-    if batch != dls.train.bs:
-        if not _plain_loaders(dls):
-            raise FastmagicError(
-                f"These loaders ({type(dls.train).__name__}) cannot be given another batch size.",
-                f"Make the DataLoaders with bs={batch}.",
-            )
-        others = "".join(
-            f", dls[{i}].new(bs={batch if bs else max(batch, dls[i].bs)})" for i in range(1, len(dls.loaders))
-        )
-        lines.append(f"dls = DataLoaders(dls[0].new(bs={batch}){others}, path=dls.path, device=dls.device)")
-    added = []
-    if recipe.size and not _augmented(dls):
-        added.append(f"*aug_transforms(size={recipe.size})" if shrink else "*aug_transforms()")
-    if normalize and not any(type(t).__name__ == "Normalize" for t in dls.train.after_batch.fs):
-        added.append("Normalize.from_stats(*imagenet_stats)")
-    if added:
-        lines.append(f"dls.add_tfms([{', '.join(added)}], 'after_batch')")
-    return lines, batch
-
-
-def _source(name: str, value: Any, names: dict[str, Any]) -> str:
+def _source(name: str, value: Any, names: dict[str, Any], kind: Kind) -> str:
     """Return how a program writes `metrics` or `cbs`; a value that cannot be written gets a name of its own."""
     source = getattr(value, "source", None)
     if isinstance(value, str) or isinstance(source, str):
@@ -457,14 +394,14 @@ def _source(name: str, value: Any, names: dict[str, Any]) -> str:
             if isinstance(ast.parse(text.strip(), mode="eval").body, ast.Tuple) and not text.strip().startswith("("):
                 return f"[{text.strip()}]"  # "accuracy, error_rate"
         return text
-    known = getattr(value, "__name__", None)
-    if known and _vocabulary().get(known) is value:
+    known, vocabulary = getattr(value, "__name__", None), kind.vocabulary()
+    if known and vocabulary.get(known) is value:
         return known
-    if known and known.isidentifier() and known not in _vocabulary():
+    if known and known.isidentifier() and known not in vocabulary:
         names[known] = value
         return known
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_source(f'{name}_{i}', part, names) for i, part in enumerate(value))}]"
+        return f"[{', '.join(_source(f'{name}_{i}', part, names, kind) for i, part in enumerate(value))}]"
     names[name] = value
     return name
 
@@ -481,8 +418,8 @@ def _is_list(text: str, known: Mapping[str, Any]) -> bool:
     return False
 
 
-def _evaluated(text: str, names: Mapping[str, Any], user: Mapping[str, Any], what: str) -> Any:
-    known = {**_vocabulary(), **user, **names}
+def _evaluated(text: str, names: Mapping[str, Any], user: Mapping[str, Any], what: str, kind: Kind) -> Any:
+    known = {**kind.vocabulary(), **user, **names}
     try:
         return eval(text, known)
     except NameError as error:
@@ -494,12 +431,13 @@ def _evaluated(text: str, names: Mapping[str, Any], user: Mapping[str, Any], wha
         raise FastmagicError(f"{what}: {text} does not work here: {type(error).__name__}: {error}.") from error
 
 
-def _try_metrics(metrics: Any, target: str, classes: int) -> None:
+def _try_metrics(metrics: Any, target: Target) -> None:
     """Try metrics on made-up predictions of every class, so that they do not fail after an epoch of training."""
 
     import torch
 
-    if target != "category" or not classes:
+    classes = len(target.classes)
+    if target.kind != "class" or not classes:
         return
     for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
         if not callable(metric):
@@ -518,106 +456,30 @@ def _try_metrics(metrics: Any, target: str, classes: int) -> None:
             continue  # it may want more than made-up numbers; the training will tell
 
 
-def _vocabulary() -> dict[str, Any]:
-    import fastai.vision.all as vision
-
-    return vars(vision)
+# ---------------------------------------------------------------- the data
 
 
-# ---------------------------------------------------------------- what the data are
-
-
-def first_item(dls: Any) -> tuple[Any, ...]:
-    """Return the first training item as the model's loader makes it, without moving any random state.
+def _kind(dls: Any) -> Kind:
+    """Return what kind of data these are.
 
     Raises:
-        FastmagicError: there are no items, or the first cannot be loaded.
+        FastmagicError: none that is trained on here.
     """
-    from fastai.torch_core import no_random
-
-    if len(dls.train.dataset) == 0:
-        raise FastmagicError("The training set is empty.", "%check dls tells why.")
-    try:
-        with no_random():
-            item = dls.train.do_item(0)
-    except Exception as error:
-        from ..data.items import item_list
-
+    kind = kind_of(dls)
+    if kind is None:
         raise FastmagicError(
-            f"The first training item cannot be loaded: {item_list(dls.train.dataset)[0]}\n{type(error).__name__}: {error}",
-            "%check dls --fix sets files aside that cannot be read.",
-        ) from error
-    return item if isinstance(item, tuple) else (item,)
-
-
-def _target_kind(dls: Any, item: tuple[Any, ...]) -> str:
-    """Return 'category', 'categories' or 'numbers'.
-
-    Raises:
-        FastmagicError: the items are no pictures, or their targets are none that a classifier or regressor has.
-    """
-    kinds = [cls.__name__ for cls in type(item[0]).__mro__]
-    if "TensorImageBase" not in kinds:
-        raise FastmagicError(
-            f"%train trains on pictures; the first item of these data is a {type(item[0]).__name__}.",
-            "For other data use fastai's own learners: tabular_learner, collab_learner, text_classifier_learner.",
+            f"%train trains on images and tables; the first item of these data is a {type(first_item(dls)[0]).__name__}.",
+            "For other data use fastai's own learners: collab_learner, text_classifier_learner.",
         )
-    if len(item) != 2:
-        raise FastmagicError(
-            f"An item has {len(item)} parts, where a picture and a target are expected.",
-            "%datablock … --explain shows them.",
-        )
-    target = [cls.__name__ for cls in type(item[1]).__mro__]
-    if "TensorMultiCategory" in target:  # before TensorCategory, from which fastai derives it
-        return "categories"
-    if "TensorCategory" in target:
-        return "category"
-    if "TensorMask" in target or "TensorImageBase" in target or "TensorPoint" in target or "TensorBBox" in target:
-        raise FastmagicError(
-            f"%train does not train on targets like these yet ({type(item[1]).__name__}).",
-            "fastai's unet_learner does, for masks.",
-        )
-    return "numbers"
-
-
-def picture_size(dls: Any, item: tuple[Any, ...]) -> int:
-    """Return the longer side in pixels of the pictures a model gets."""
-    for transform in reversed(list(dls.train.after_batch.fs)):
-        size = getattr(transform, "size", None)
-        if size is not None and type(transform).__name__ in (
-            "AffineCoordTfm",
-            "RandomResizedCropGPU",
-            "Warp",
-            "Zoom",
-            "Rotate",
-            "Flip",
-        ):
-            return max(size) if isinstance(size, (tuple, list)) else int(size)
-    return max(item[0].shape[-2:])
-
-
-def _augmented(dls: Any) -> bool:
-    from fastai.vision.augment import AffineCoordTfm, CropPad, RandTransform, Resize, SpaceTfm
-
-    batch = any(isinstance(t, (AffineCoordTfm, SpaceTfm, RandTransform)) for t in dls.train.after_batch.fs)
-    return batch or any(
-        isinstance(t, RandTransform) and not isinstance(t, (Resize, CropPad)) for t in dls.train.after_item.fs
-    )
-
-
-def _plain_loaders(dls: Any) -> bool:
-    """Tell whether `new` keeps all there is to the loaders; it forgets the weights of a `WeightedDL`, for one."""
-    from fastai.data.core import TfmdDL
-
-    return all(type(dl) is TfmdDL for dl in dls.loaders) and len(dls.loaders) > 1
+    return kind
 
 
 def fresh_view(dls: Any) -> Any:
     """Return loaders over the same data that can be changed (normalisation, order) without changing `dls`."""
-    from fastai.data.core import DataLoaders
-
-    plain = _plain_loaders(dls)
-    return DataLoaders(*[dl.new() if plain else _twin(dl) for dl in dls.loaders], path=dls.path, device=dls.device)
+    plain = plain_loaders(dls)
+    view = copy.copy(dls)  # of its own class: that of a table knows how to take new rows
+    view.loaders = [loader.new() if plain else _twin(loader) for loader in dls.loaders]
+    return view
 
 
 def _twin(loader: Any) -> Any:
@@ -632,11 +494,6 @@ def _twin(loader: Any) -> Any:
     twin.fake_l.d = twin.fake_l.default = twin
     twin.fake_l.dataset = twin.fake_l
     return twin
-
-
-def _steps(dls: Any, bs: int) -> int:
-    n = len(dls.train.dataset)
-    return n // bs if dls.train.drop_last else math.ceil(n / bs)
 
 
 def _checked(dls: Any) -> str:
@@ -665,13 +522,6 @@ def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[
     ways.append(f"--epochs {math.ceil(least / max(steps, 1))}")
     start = " from scratch" if scratch else ""
     return [f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much{start}: try {' or '.join(ways)}."]
-
-
-def _scratch_note(epochs: int, bs: int, data: list[str], size: int | None) -> str:
-    what = [f"{epochs} epoch{'s' if epochs > 1 else ''} over all layers", f"batches of {bs}"]
-    if any("aug_transforms" in line for line in data):
-        what.append(f"augmented to {size} px")
-    return f"No pretrained weights: {', '.join(what)} (--code shows it)."
 
 
 # ---------------------------------------------------------------- out of memory

@@ -27,17 +27,19 @@ class _Source(Place):
     Option("dls", "name of the DataLoaders made (default: dls)", _DlsName()),
     Option(
         "--from",
-        "a folder of photos, a CSV file, a DataFrame, or digits; default: the newest path",
+        "a folder of photos, a table (CSV file or DataFrame) of files or of rows, or digits; default: the newest path",
         _Source(),
     ),
+    Option("--target", "the column of a table that is to be predicted; default: told by its name", Kind()),
     Option("--bs", "batch size; default: worked out from the number of items", Number(int, minimum=1)),
-    Option("--show", "how many pictures to show (default: 6; 0 for none)", Number(int, minimum=0)),
+    Option("--show", "how many items to show (default: 6; 0 for none)", Number(int, minimum=0)),
     Option("--seed", "seed of the split that is worked out (default: 42)", Number(int)),
     Option("--explain", "walk one item through every step, with pictures and shapes; build nothing"),
     Option("--item", "the item that --explain walks: a number or part of its name (default: 0)", Kind()),
     examples="""
         %datablock dls --from bird_or_not           # works the five questions out
         %datablock dls --from labels.csv --bs 32
+        %datablock dls --from adult.csv --target salary
         %datablock dls --from digits --explain
         %%datablock dls --from bird_or_not --bs 64
         blocks    = ImageBlock, CategoryBlock
@@ -81,6 +83,7 @@ def datablock(call: Call) -> Any:
         seed=options["seed"] if options["seed"] is not None else settings.seed,
         first_line=2,
         source_name=call.words.get("from", "") if call.words.get("from", "").isidentifier() else "",
+        target=options["target"],
     )
     if options["code"]:
         print(planned.code_for(call.options["into"]))
@@ -93,9 +96,9 @@ def datablock(call: Call) -> Any:
     listing = list_dls(dls)
     call.show(describe.summary(listing))
     wanted = options["show"] if options["show"] is not None else settings.show
-    picture = describe.grid(dls, wanted) if wanted else None
-    if picture is not None:
-        call.show(picture)
+    items = planned.kind.grid(dls, wanted) if wanted else None
+    if items is not None:
+        call.show(items)
     _warn(listing)
     return dls
 
@@ -114,7 +117,7 @@ def _plan_of_newest(call: Call) -> Any:
 def _newest_source(call: Call) -> Any:
     newest = call.session.newest("PurePath")
     if newest is None:
-        raise FastmagicError("Which photos? No source was given.", "Write --from FOLDER, or --from digits to try it.")
+        raise FastmagicError("Which data? No source was given.", "Write --from FOLDER, or --from digits to try it.")
     call.words["from"] = newest[0]
     print(f"From {newest[0]} = {newest[1]}")
     return newest[1]

@@ -12,6 +12,7 @@ from PIL import Image
 import fastmagic
 from fastmagic.data.items import item_source, targets, vocab
 from fastmagic.errors import FastmagicError
+from fastmagic.kinds import IMAGE
 
 
 @pytest.fixture
@@ -163,7 +164,12 @@ def test_what_cannot_be_worked_out_says_what_to_write(tmp_path):
     with pytest.raises(FastmagicError, match="classes cannot be told"):
         fastmagic.datablock(folder_of(tmp_path, "one/a.png", "one/b.png"))
     frame = pd.DataFrame({"a": ["x"], "b": ["y"]})
-    with pytest.raises(FastmagicError, match="No column of the table names image files"):
+    with pytest.raises(
+        FastmagicError, match=r"No column names image files, so the rows themselves are learned. Which column"
+    ):
+        fastmagic.datablock(frame)
+    frame["file"] = "nowhere.jpg"
+    with pytest.raises(FastmagicError, match="No column of the table names image files that exist"):
         fastmagic.datablock(frame)
 
 
@@ -225,9 +231,7 @@ def test_looking_does_not_change_the_order_of_training(data):
     dls.rng.seed(1)
     plain = dls.train.get_idxs()
     dls.rng.seed(1)
-    from fastmagic.data.describe import grid
-
-    picture = grid(dls, 6)
+    picture = IMAGE.grid(dls, 6)
     assert picture.png.startswith(b"\x89PNG")
     assert dls.train.get_idxs() == plain
 

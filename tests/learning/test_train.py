@@ -138,7 +138,7 @@ def test_what_the_user_augmented_is_left_as_it_is(shapes):
     from fastai.vision.all import Resize, aug_transforms
 
     dls = fastmagic.datablock(shapes, item_tfms=Resize(128), batch_tfms=aug_transforms(do_flip=False))
-    lines = "\n".join(training.plan(dls, "resnet18", pretrained=False).data)
+    lines = "\n".join(training.plan(dls, "resnet18", pretrained=False).learning.data)
     assert "aug_transforms" not in lines
     assert "Normalize.from_stats" in lines
 
@@ -307,13 +307,13 @@ def test_wrong_arguments_are_answered_before_anything_is_trained(dls, options, c
         training.plan(dls, **{"arch": "resnet18", "pretrained": False, **options})
 
 
-def test_data_that_are_no_pictures_are_refused():
+def test_data_of_no_known_kind_are_refused():
     import pandas as pd
-    from fastai.tabular.all import Categorify, TabularDataLoaders
+    from fastai.text.all import TextDataLoaders
 
-    frame = pd.DataFrame({"a": list("xyxyxyxyxy") * 3, "b": [0.1] * 30, "y": [0, 1] * 15})
-    dls = TabularDataLoaders.from_df(frame, procs=[Categorify], cat_names=["a"], cont_names=["b"], y_names="y", bs=4)
-    with pytest.raises(FastmagicError, match="%train trains on pictures"):
+    frame = pd.DataFrame({"text": ["good film", "bad film"] * 20, "label": ["pos", "neg"] * 20})
+    dls = TextDataLoaders.from_df(frame, text_col="text", label_col="label", bs=4)
+    with pytest.raises(FastmagicError, match=r"%train trains on images and tables; .* a TensorText"):
         fastmagic.train(dls)
 
 

@@ -1,0 +1,131 @@
+"""Where the items of a data block come from, and what was worked out about them, as a person would have written it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from .. import program
+from ..errors import FastmagicError, did_you_mean, few
+from .tables import Columns, is_table_name, read_table
+
+
+@dataclass
+class Source:
+    """Where the items come from.
+
+    Attributes:
+        value: what `DataBlock.dataloaders` gets: a `Path` or a DataFrame (or the user's own object).
+        lines: source lines that make it, ending in the variable called `name`.
+        name: the variable's name in the program.
+        folder: the folder that files lie in, where there is one.
+    """
+
+    value: Any
+    lines: list[str]
+    name: str
+    folder: Path | None = None
+
+    @property
+    def is_table(self) -> bool:
+        return hasattr(self.value, "columns") and hasattr(self.value, "iloc")
+
+
+@dataclass
+class Worked:
+    """What was worked out: a source expression for each open question, and a sentence on how it was told.
+
+    `source` is another one than was given where a table of labels lies beside images, or rows stay out.
+    """
+
+    answers: dict[str, str]
+    why: str
+    source: Source
+    images: list[Path] = field(default_factory=list)  # some of the files, to measure
+
+
+def resolve_source(source: Any, name: str = "") -> Source:
+    """Return a source from a path, a CSV file, `'digits'`, a DataFrame or any object.
+
+    Raises:
+        FastmagicError: a path that does not exist; names the closest that does.
+    """
+    if isinstance(source, (str, PurePath)):
+        path = Path(source).expanduser()
+        if str(source) == "digits" and not path.exists():
+            from .digits import digits
+
+            return Source(digits(), ["from fastmagic import digits", "path = digits()"], "path", digits())
+        if path.is_file() and is_table_name(path):
+            return source_of_table(path)
+        if not path.exists():
+            parent = path.parent
+            names = [p.name for p in parent.iterdir() if _may_be_source(p)] if parent.is_dir() else []
+            have = f"In {parent.resolve().name}/ there is {few(sorted(names), 6)}." if names else ""
+            raise FastmagicError(f"There is no folder or file {str(source)!r}.", did_you_mean(path.name, names) or have)
+        if path.is_file():
+            raise FastmagicError(f"{path} is a file.", "The source is a folder of photos, a CSV file or a DataFrame.")
+        return Source(path, [f"path = Path({str(path)!r})"], "path", path)
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
+        name = name or "df"
+        return Source(
+            source,
+            [f"# {name}: your DataFrame, {len(source):,} rows: {few(source.columns, 6)}"],
+            name,
+            Path(),
+        )
+    name = name or "source"
+    literal = program.literal_source(source)
+    line = f"{name} = {literal}" if literal and len(literal) < 2000 else f"# {name}: your {type(source).__name__}"
+    return Source(source, [line], name)
+
+
+def _may_be_source(path: Path) -> bool:
+    return not path.name.startswith(".") and (path.is_dir() or is_table_name(path))
+
+
+def source_of_table(file: Path) -> Source:
+    """Return a CSV file as a source.
+
+    Raises:
+        FastmagicError: it cannot be read.
+    """
+    frame, line = read_table(file)
+    return Source(frame, [line], "df", file.parent)
+
+
+def default_bs(n_train: int) -> int:
+    """Return a batch size that leaves a small set enough steps: fastai's 64 from 1,600 items on, 32, 16, then 8.
+
+    fastai drops the last incomplete training batch, so a batch larger than the set would train on nothing at all.
+    """
+    for bs, least in ((64, 1600), (32, 320), (16, 64), (8, 8)):
+        if n_train >= least:
+            return bs
+    return max(1, n_train)
+
+
+def random_split(seed: int | None) -> str:
+    return f"RandomSplitter(0.2, seed={seed})" if seed is not None else "RandomSplitter(0.2)"
+
+
+def split_by(source: Source, columns: Columns) -> tuple[Source, str, str]:
+    """Return the rows that are trained and validated on, the splitter that a column says, and what stays out."""
+    sides = columns.sides or {}
+    by_side = {side: [value for value in sides if sides[value] == side] for side in ("valid", "test")}
+    column = source.value[columns.split]
+    if column.dtype.kind == "b" or (column.dtype.kind in "iu" and by_side["valid"] == [1]):
+        splitter = f"ColSplitter({columns.split!r})"
+    else:
+        splitter = f"ColSplitter({columns.split!r}, on={_one_or_list(by_side['valid'])})"
+    if not by_side["test"]:
+        return source, splitter, ""
+    out = column.isin(by_side["test"])
+    line = f"{source.name} = {source.name}[~{source.name}[{columns.split!r}].isin({by_side['test']!r})]"
+    rest = Source(source.value[~out], [*source.lines, line], source.name, source.folder)
+    return rest, splitter, f" (the {int(out.sum()):,} rows of {few(map(repr, by_side['test']))} stay out)"
+
+
+def _one_or_list(values: list[Any]) -> str:
+    return repr(values[0]) if len(values) == 1 else repr(values)

@@ -1,0 +1,418 @@
+"""Images with one class, several, or numbers as target: folders and tables of files, `vision_learner`."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ..data.folders import Layout, read_folder
+from ..data.items import item_list
+from ..data.pictures import picture_class
+from ..data.source import Source, Worked, random_split, split_by
+from ..data.tables import Columns, read_columns
+from ..data.targets import Target, target_of
+from ..errors import FastmagicError, few
+from ..learning.architectures import DEFAULT, default, find, fixed_size, require_weights
+from ..learning.weights import weights_lines
+from ..render import Picture, figure_png, new_figure
+from .kind import Asked, Kind, Learning, plain_loaders, rebatched, steps
+
+
+class Image(Kind):
+    """Images, and what becomes one on its way to the model."""
+
+    name = "images"
+    metrics = {"class": "error_rate", "classes": "accuracy_multi", "numbers": "mae"}  # noqa: RUF012
+
+    def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
+        return True
+
+    def infer(self, source: Source, answered: Mapping[str, Any], seed: int | None, target: str | None) -> Worked | None:
+        wanted = _open_questions(answered, source)
+        if not wanted:
+            return None
+        if source.is_table:
+            columns = read_columns(source.value, source.folder or Path(), target)
+            worked = _from_table(source, columns, seed, wanted)
+        elif isinstance(source.value, Path):
+            worked = _from_folder(source, seed, wanted, target)
+        else:
+            worked = Worked({"splitter": random_split(seed)}, "", source)
+        if worked.source.is_table and not source.is_table:
+            # A table of labels beside the images took the folder's place: it names the files itself.
+            wanted = wanted - {"get_items"} | {"get_x"}
+        if "item_tfms" in wanted:
+            worked.answers["item_tfms"] = _resize(worked.images)
+        worked.answers = {name: text for name, text in worked.answers.items() if name in wanted}
+        return worked
+
+    def holds(self, dls: Any) -> bool:
+        dataset = getattr(dls.train, "dataset", None)
+        if picture_class(dataset) is not None:
+            return True
+        if not hasattr(dls.train, "do_item") or not len(dataset or ()):
+            return False
+        from fastai.vision.core import TensorImageBase
+
+        return isinstance(first_item(dls)[0], TensorImageBase)  # something that becomes an image: a spectrogram
+
+    def grid(self, dls: Any, n: int) -> Picture | None:
+        from fastai.torch_core import no_random
+
+        n = min(n, dls.train.bs, len(dls.train.dataset))
+        if n < 1 or len(dls.train) == 0:
+            return None
+        columns = min(n, 6)
+        figure, axes = new_figure(-(-n // columns), columns)
+        state = dls.train.rng.getstate()
+        with no_random():
+            dls.show_batch(max_n=n, ctxs=axes[:n])
+        # show_batch moves the loader's own generator on; a training must not depend on who looked first.
+        dls.train.rng.setstate(state)
+        return Picture(figure_png(figure), f"[{n} pictures of the training set, with their labels]")
+
+    def learning(self, dls: Any, asked: Asked) -> Learning:
+        item = first_item(dls)
+        target = _target(dls, item)
+        scratch = not asked.pretrained and asked.weights is None
+        notes: list[str] = []
+        if asked.arch is None and not scratch and asked.weights is None:
+            arch, why = default(asked.offline, ask=not asked.dry)
+            notes += [why] if why else []
+        else:
+            arch = find(asked.arch if asked.arch is not None else DEFAULT)
+        size, channels = picture_size(dls, item), int(item[0].shape[0])
+        recipe = SCRATCH if scratch else TINY if arch.library == "fastmagic" else FINE_TUNE
+        shrink = recipe.size is not None and size > recipe.size and not fixed_size(arch)
+        own_statistics = channels == 3 and (not asked.pretrained or asked.weights is not None)
+        bs = asked.bs or (min(dls.train.bs, recipe.bs) if recipe.bs and plain_loaders(dls) else dls.train.bs)
+        data = [*rebatched(dls, asked.bs, bs, plain_loaders(dls)), *_added_lines(dls, recipe, shrink, own_statistics)]
+        count = steps(dls, bs)
+        epochs = asked.epochs
+        if epochs is None:
+            few_steps = max(SCRATCH_EPOCHS, min(20, math.ceil(SCRATCH_STEPS / count)))
+            epochs = few_steps if scratch else FINE_TUNE_EPOCHS
+        arguments = ["dls", arch.source]
+        if not asked.pretrained or asked.weights is not None:
+            arguments.append("pretrained=False")
+        if channels != 3:
+            arguments.append(f"n_in={channels}")
+        if scratch and epochs > 0:
+            notes.append(_scratch_note(epochs, bs, data, recipe.size if shrink else size))
+        library = [arch.library] if arch.library in ("fastmagic", "torchvision") else []
+        return Learning(
+            name=arch.name,
+            target=target,
+            learner=("vision_learner", arguments),
+            bs=bs,
+            epochs=epochs,
+            fine_tunes=not scratch,
+            lr=recipe.lr,
+            data=data,
+            weights=weights_lines(Path(asked.weights).expanduser(), arch) if asked.weights is not None else [],
+            names={
+                **({arch.name: arch.value} if arch.library == "yours" else {}),
+                **{name: importlib.import_module(name) for name in library},
+            },
+            before=[f"import {name}" for name in library],
+            typed=[arch.source] if arch.library == "yours" else [],
+            notes=notes,
+            needs=_needs(arch, asked),
+            again="" if arch.library == "yours" else arch.name,
+        )
+
+    def misfit(self, learning: Learning, error: Exception) -> tuple[str, str] | None:
+        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        wanted = fixed_size(find(learning.names.get(learning.name, learning.name)))
+        size = f"item_tfms = Resize({wanted})" if wanted else "item_tfms = Resize(224)"
+        return (
+            f"{learning.name} does not work with these pictures: {first}",
+            f"Give it the size it was made for ({size}), or another architecture: %models resnet",
+        )
+
+
+# ---------------------------------------------------------------- questions
+
+
+def _open_questions(answered: Mapping[str, Any], source: Source) -> set[str]:
+    """Return the questions to work out: those an image classifier needs and nobody answered."""
+    from fastai.data.transforms import Categorize
+    from fastcore.foundation import L
+
+    if "getters" in answered:
+        return {"splitter"} - set(answered)
+    if not isinstance(source.value, Path) and not source.is_table:
+        return set()
+    wanted = {"blocks", "splitter", "get_y", "item_tfms", "get_x" if source.is_table else "get_items"}
+    if "blocks" in answered:
+        value = answered["blocks"].value
+        blocks = [_transforms(block) for block in (value if isinstance(value, (list, tuple, L)) else [value])]
+        if not blocks or not any(_opens_images(transform) for transform in blocks[0]):
+            wanted -= {"item_tfms", "get_x", "get_items"}
+        if len(blocks) < 2 or not any(type(transform) is Categorize for transform in blocks[1]):
+            wanted -= {"get_y"}
+    return wanted - set(answered)
+
+
+def _transforms(block: Any) -> list[Any]:
+    """Return the type transforms of a block: of `ImageBlock`, or of what calling it gave."""
+    try:
+        return list((block if hasattr(block, "type_tfms") else block()).type_tfms)
+    except Exception:  # a block of somebody's own that wants arguments; fastai says so
+        return []
+
+
+def _opens_images(transform: Any) -> bool:
+    from fastai.vision.core import PILBase, PILMask
+
+    opened = getattr(transform, "__self__", None)
+    return isinstance(opened, type) and issubclass(opened, PILBase) and not issubclass(opened, PILMask)
+
+
+# ---------------------------------------------------------------- folders
+
+
+def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str | None) -> Worked:
+    layout = read_folder(source.value)
+    asked = "get_y" in wanted
+    # Where the user's own get_items finds the files, only the split can be told from them.
+    own = "get_items" not in wanted
+    if layout.table is not None and asked and not own:
+        file, frame, line, columns = layout.table
+        if target is not None:
+            columns = read_columns(frame, file.parent, target)
+        return _from_table(Source(frame, [line], "df", file.parent), columns, seed, wanted)
+    if target is not None:
+        raise FastmagicError(
+            f"A column {target!r} is to be predicted, but no table of labels lies in {source.value}.",
+            "Leave --target out: folders are the classes.",
+        )
+    if asked and not own:
+        _refuse(source.value, layout)
+    answers = {
+        "blocks": "ImageBlock, CategoryBlock",
+        "get_items": "get_image_files",
+        "splitter": random_split(seed),
+        "get_y": "parent_label",
+    }
+    why = ""
+    if layout.kind == "split":
+        train, valid = layout.folder_of("train"), layout.folder_of("valid")
+        arguments = "" if (train, valid) == ("train", "valid") else f"train_name={train!r}, valid_name={valid!r}"
+        answers["splitter"] = f"GrandparentSplitter({arguments})"
+        why = f"folders {train!r} and {valid!r} give the split, their sub-folders the classes"
+    elif layout.kind == "classes":
+        names = sorted({image.parent.name for image in layout.images})
+        why = f"{len(names)} folders are the classes: {few(names)}"
+    return Worked(answers, why, source, layout.images)
+
+
+def _refuse(folder: Path, layout: Layout) -> None:
+    """Raise where the classes cannot be told from the folders."""
+    if layout.kind == "none":
+        from ..data.check import check
+
+        finding = next(iter(check(folder, fast=True)), None)
+        raise FastmagicError(*(finding.message, finding.fix) if finding else (f"There are no images in {folder}.", ""))
+    if layout.kind == "masks":
+        raise FastmagicError(
+            f"Beside the images in '{folder}' lie masks of them, which are no classes; masks are not worked out yet.",
+            "Answer blocks = ImageBlock, MaskBlock(codes) with get_items and get_y in a %%datablock cell.",
+        )
+    if layout.kind in ("flat", "sides"):
+        where = f"one folder ({layout.images[0].parent})"
+        if layout.kind == "sides":
+            where = f"the folders {few(map(repr, layout.sides), 3)} themselves"
+        raise FastmagicError(
+            f"{len(layout.images)} images lie in {where}, so their classes cannot be told from folders.",
+            "Put each class in a sub-folder, add a labels.csv (file,label), or answer get_y in a %%datablock cell.",
+        )
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[str]) -> Worked:
+    frame = source.value
+    if not columns.exist and {"get_x", "get_items"} & wanted:
+        raise FastmagicError(
+            f"No column of the table names image files that exist (columns: {few(frame.columns, 8)}).",
+            "Give the folder with --from FOLDER_OR_CSV, or answer get_x in a %%datablock cell: "
+            "ColReader('file', pref='photos/').",
+        )
+    if columns.label is None and "get_y" in wanted:
+        raise FastmagicError(
+            f"Which column holds the label? The table has {few(frame.columns, 8)}.",
+            "Name it: --target COLUMN, or get_y = ColReader('…') in a %%datablock cell.",
+        )
+    # Who asks for one category gets the whole text, whatever stands between its words.
+    delimiter = columns.delimiter if "blocks" in wanted else None
+    target = "RegressionBlock" if columns.numbers else "MultiCategoryBlock" if delimiter else "CategoryBlock"
+    answers = {
+        "blocks": f"ImageBlock, {target}",
+        "get_x": _reader(columns.file, pref=columns.prefix, suff=columns.suffix),
+        "splitter": random_split(seed),
+        "get_y": _reader(columns.label, label_delim=delimiter),
+    }
+    what = "a number" if columns.numbers else f"the classes, separated by {delimiter!r}" if delimiter else "the class"
+    why = f"column {columns.file!r} names the files, column {columns.label!r} {what}"
+    if columns.split is not None and "splitter" in wanted:
+        source, answers["splitter"], left_out = split_by(source, columns)
+        why += f", column {columns.split!r} the split{left_out}"
+    images = columns.files(source.value.sample(min(SAMPLE, len(source.value)), random_state=0)) if columns.exist else []
+    return Worked(answers, why, source, [image for image in images if image is not None])
+
+
+def _reader(column: Any, **arguments: str | None) -> str:
+    given = "".join(f", {name}={value!r}" for name, value in arguments.items() if value)
+    return f"ColReader({column!r}{given})"
+
+
+# ---------------------------------------------------------------- sizes
+
+SAMPLE = 40
+
+
+def _resize(images: list[Path]) -> str:
+    """Return a `Resize` for some images: 192 px as in the lesson, less where the images are smaller."""
+    images = sorted(images)
+    sides = [min(size) for size in _sizes(images[:: max(1, len(images) // SAMPLE)])]
+    size = 192
+    if sides and median(sides) < 192:
+        size = max(32, min(192, -(-int(median(sides)) // 32) * 32))
+    return f"Resize({size}, method='squish')"
+
+
+def _sizes(images: Iterable[Path]) -> Iterable[tuple[int, int]]:
+    from PIL import Image
+
+    for file in images:
+        try:
+            with Image.open(file) as picture:
+                yield picture.size
+        except (OSError, Image.DecompressionBombError):
+            continue
+
+
+# ---------------------------------------------------------------- recipes
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How a network learns best; `None` leaves a thing as the data or fastai have it.
+
+    Attributes:
+        bs: largest batch.
+        size: largest side in px; pictures are augmented too.
+        lr: peak learning rate.
+    """
+
+    bs: int | None = None
+    size: int | None = None
+    lr: float | None = None
+
+
+FINE_TUNE = _Recipe()
+# Training from scratch: measured on photos of birds and forests, where fine-tuning's large batches stay at chance.
+SCRATCH = _Recipe(bs=16, size=96, lr=1e-2)
+# The backbone in the box: a narrow network, seen here on a few hundred photos, wants more steps than batches of 64
+# give, and a higher rate. It was trained at 48 to 80 px.
+TINY = _Recipe(bs=32, size=96, lr=5e-3)
+FINE_TUNE_EPOCHS = 3
+# Small sets get more epochs from scratch, until there are some 240 steps: with 140, one seed of three made twice the
+# mistakes.
+SCRATCH_EPOCHS, SCRATCH_STEPS = 4, 240
+
+
+def first_item(dls: Any) -> tuple[Any, ...]:
+    """Return the first training item as the model's loader makes it, without moving any random state.
+
+    Raises:
+        FastmagicError: there are no items, or the first cannot be loaded.
+    """
+    from fastai.torch_core import no_random
+
+    if len(dls.train.dataset) == 0:
+        raise FastmagicError("The training set is empty.", "%check dls tells why.")
+    try:
+        with no_random():
+            item = dls.train.do_item(0)
+    except Exception as error:
+        raise FastmagicError(
+            f"The first training item cannot be loaded: {item_list(dls.train.dataset)[0]}\n{type(error).__name__}: {error}",
+            "%check dls --fix sets files aside that cannot be read.",
+        ) from error
+    return item if isinstance(item, tuple) else (item,)
+
+
+def _target(dls: Any, item: tuple[Any, ...]) -> Target:
+    """Return what the targets are.
+
+    Raises:
+        FastmagicError: the items are no images, or their targets are none that a classifier or regressor has.
+    """
+    from fastai.vision.core import TensorBBox, TensorImageBase, TensorMask, TensorPoint
+
+    if len(item) != 2:
+        raise FastmagicError(
+            f"An item has {len(item)} parts, where a picture and a target are expected.",
+            "%datablock … --explain shows them.",
+        )
+    if isinstance(item[1], (TensorMask, TensorImageBase, TensorPoint, TensorBBox)):
+        raise FastmagicError(
+            f"%train does not train on targets like these yet ({type(item[1]).__name__}).",
+            "fastai's unet_learner does, for masks.",
+        )
+    return target_of(dls)
+
+
+def _needs(arch: Any, asked: Asked) -> Any:
+    def needs() -> None:
+        if asked.pretrained and asked.weights is None:
+            require_weights(arch, asked.offline)
+
+    return needs
+
+
+def _added_lines(dls: Any, recipe: _Recipe, shrink: bool, normalize: bool) -> list[str]:
+    """Return the line that adds to the transforms of a batch what a recipe wants and the data have not."""
+    from fastai.data.transforms import Normalize
+
+    added = []
+    if recipe.size and not _augmented(dls):
+        added.append(f"*aug_transforms(size={recipe.size})" if shrink else "*aug_transforms()")
+    if normalize and not any(isinstance(t, Normalize) for t in dls.train.after_batch.fs):
+        added.append("Normalize.from_stats(*imagenet_stats)")
+    return [f"dls.add_tfms([{', '.join(added)}], 'after_batch')"] if added else []
+
+
+def picture_size(dls: Any, item: tuple[Any, ...]) -> int:
+    """Return the longer side in pixels of the pictures a model gets."""
+    from fastai.vision.augment import AffineCoordTfm, RandomResizedCropGPU
+
+    for transform in reversed(list(dls.train.after_batch.fs)):
+        size = getattr(transform, "size", None)
+        if size is not None and isinstance(transform, (AffineCoordTfm, RandomResizedCropGPU)):
+            return max(size) if isinstance(size, (tuple, list)) else int(size)
+    return max(item[0].shape[-2:])
+
+
+def _augmented(dls: Any) -> bool:
+    from fastai.vision.augment import AffineCoordTfm, CropPad, RandTransform, Resize, SpaceTfm
+
+    batch = any(isinstance(t, (AffineCoordTfm, SpaceTfm, RandTransform)) for t in dls.train.after_batch.fs)
+    return batch or any(
+        isinstance(t, RandTransform) and not isinstance(t, (Resize, CropPad)) for t in dls.train.after_item.fs
+    )
+
+
+def _scratch_note(epochs: int, bs: int, data: list[str], size: int | None) -> str:
+    what = [f"{epochs} epoch{'s' if epochs > 1 else ''} over all layers", f"batches of {bs}"]
+    if any("aug_transforms" in line for line in data):
+        what.append(f"augmented to {size} px")
+    return f"No pretrained weights: {', '.join(what)} (--code shows it)."
