@@ -151,6 +151,14 @@ def _(cell):
     assert cell.names["mine"].bs == 7
 
 
+@heeds("datablock", "--target")
+def _(cell):
+    cell("import pandas as pd\nrows = pd.DataFrame({'a': list('xy') * 20, 'b': range(1, 80, 2), 'c': list('uv') * 20})")
+    for target in "ac":
+        cell(f"%datablock by_{target} --from rows --target {target} --show 0")
+        assert list(cell.names[f"by_{target}"].y_names) == [target]
+
+
 @heeds("datablock", "--show")
 def _(cell):
     cell("%datablock mine --from photos --show 0")
