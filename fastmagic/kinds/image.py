@@ -28,6 +28,7 @@ class Image(Kind):
 
     name = "images"
     metrics = {"class": "error_rate", "classes": "accuracy_multi", "numbers": "mae"}  # noqa: RUF012
+    lighter = "smaller pictures: item_tfms = Resize(128)"
 
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
         return True

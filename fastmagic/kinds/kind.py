@@ -83,12 +83,14 @@ class Kind:
         module: what its programs import everything from.
         questions: what a `%%datablock` cell may answer, under fastai's own names.
         metrics: the default metric for each kind of `Target`.
+        lighter: what needs less memory, beside a smaller batch.
     """
 
     name = ""
     module = program.VISION
     questions: tuple[str, ...] = DATA_BLOCK
     metrics: Mapping[str, str] = {}
+    lighter = ""
 
     def vocabulary(self) -> dict[str, Any]:
         """Return the names that a program has from its first import."""

@@ -36,7 +36,8 @@ class Table(Kind):
     name = "tables"
     module = "fastai.tabular.all"
     questions = ("y_names", "cat_names", "cont_names", "procs", "splitter", "y_block")
-    metrics = {"class": "accuracy", "numbers": "mae"}  # noqa: RUF012
+    metrics = {"class": "accuracy", "classes": "accuracy_multi", "numbers": "mae"}  # noqa: RUF012
+    lighter = "fewer columns"
 
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
         if any(question in answered for question in OWN):
@@ -69,6 +70,11 @@ class Table(Kind):
                 raise FastmagicError(
                     f"{missing:,} of {len(frame):,} rows have no {str(name)!r}, which is to be predicted.",
                     f"Leave them out: {source.name} = {source.name}.dropna(subset=[{name!r}]).",
+                )
+            if frame[name].nunique() < 2:
+                raise FastmagicError(
+                    f"Column {str(name)!r} is the same in every row: there is nothing to predict.",
+                    "Name another: --target COLUMN.",
                 )
         category = len(ys) == 1 and _is_category(frame[ys[0]])
         given = [n for q in ("cat_names", "cont_names") if q in answered for n in _names(answered[q].value, frame)]
@@ -134,7 +140,7 @@ class Table(Kind):
         n = min(n, len(table))
         if n < 1:
             return None
-        rows = [self.row(table, table.items.iloc[i], [*table.x_names, *table.y_names]) for i in range(n)]
+        rows = [self.row(table, table.items.iloc[i], [*table.y_names, *table.x_names]) for i in range(n)]
         names, cells = [name for name, _ in rows[0]], [[text for _, text in row] for row in rows]
         return Shown(html_table(names, cells), text_table(names, cells))
 

@@ -51,20 +51,22 @@ def train(
     offline: bool = False,
     control: Control | None = None,
 ) -> Any:
-    """Train a classifier and return its `Learner`.
+    """Train a model of images or of a table, and return its `Learner`.
 
     Pretrained weights are fine-tuned (`Learner.fine_tune`: a frozen epoch, then all layers). Without them all layers
     train in one cycle, and a view of the data is made that can learn in few epochs: batches of at most 16, pictures of
-    at most 96 px, augmentation, normalisation. Your `dls` is never changed.
+    at most 96 px, augmentation, normalisation. A table is learned by `tabular_learner` in one cycle, with more epochs where it is small.
+    Your `dls` is never changed.
 
     Args:
-        dls: fastai `DataLoaders` of pictures with a category, several categories or numbers as target.
+        dls: fastai `DataLoaders` of pictures or of a table, with a category, several categories or numbers as target.
         arch: a name from fastai, timm or torchvision, `tiny` (the backbone that comes with fastmagic), or a function
             that makes a model. By default resnet18; where its weights cannot be had, `tiny`.
-        epochs: passes over the training set; 3 when fine-tuning, at least 4 from scratch.
-        lr: peak learning rate; 'auto' takes the valley `lr_find` suggests; by default 2e-3, or 1e-2 from scratch.
+        epochs: passes over the training set; 3 when fine-tuning, at least 4 from scratch, at least 3 for a table.
+        lr: peak learning rate; 'auto' takes the valley `lr_find` suggests; by default 2e-3, 1e-2 from scratch, 3e-3 for a
+            table.
         bs: batch size for this training, other than that of `dls`.
-        metrics: one or several fastai metrics; by default `error_rate` (or `accuracy_multi`, `mae`).
+        metrics: one or several fastai metrics; by default `error_rate` (`accuracy` for a table), `accuracy_multi` or `mae`.
         freeze_epochs: epochs with a frozen body before fine-tuning.
         pretrained: start from the library's weights for ImageNet and the like.
         weights: start from this file instead: what `learn.save` or `save=` wrote, or weights of the bare architecture.
@@ -278,8 +280,8 @@ class Training:
         smaller = max(1, self.learning.bs // 2)
         cause = f"Out of memory with batches of {self.learning.bs} ({self.learning.name}); what was held is free again."
         if self.learning.bs > 1:
-            return cause, f"Try --bs {smaller} (bs={smaller}), or smaller pictures: item_tfms = Resize(128)."
-        return cause, "Try a smaller architecture or smaller pictures: item_tfms = Resize(128)."
+            return cause, f"Try --bs {smaller} (bs={smaller}), or {self.kind.lighter}."
+        return cause, f"Try a smaller model or {self.kind.lighter}."
 
 
 def plan(

@@ -112,10 +112,16 @@ def _metric_names() -> list[str]:
         "with fastmagic, where its weights cannot be had)",
         _Architecture(),
     ),
-    Option("--epochs", "passes over the data (default: 3; from scratch at least 4)", Number(int, minimum=1)),
+    Option(
+        "--epochs", "passes over the data (default: 3; from scratch, or of a small table, more)", Number(int, minimum=1)
+    ),
     Option("--lr", "peak learning rate; auto takes the valley of lr_find", _Rate()),
     Option("--bs", "batch size of this training (default: that of the DataLoaders)", Number(int, minimum=1)),
-    Option("--metrics", "fastai metrics, separated by commas (default: error_rate)", Expression(_metric_names)),
+    Option(
+        "--metrics",
+        "fastai metrics, separated by commas (default: error_rate; accuracy of a table)",
+        Expression(_metric_names),
+    ),
     Option("--freeze-epochs", "epochs with a frozen body before fine-tuning (default: 1)", Number(int, minimum=0)),
     Option(
         "--seed",
@@ -148,7 +154,7 @@ def train(call: Call) -> Any:
     Train a model on DataLoaders and get an ordinary fastai Learner.
 
     Pretrained weights are fine-tuned; without them all layers train in one cycle, by a recipe that
-    learns in few epochs. The panel below the cell draws the loss and steers: stop, pause, learning rate, one epoch
+    learns in few epochs. A table is learned by fastai's tabular_learner. The panel below the cell draws the loss and steers: stop, pause, learning rate, one epoch
     more. Stopping or interrupting ends after the running batch and keeps what was learned.
     """
     from ..learning.improvement import improvement

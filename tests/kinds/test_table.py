@@ -81,6 +81,7 @@ def test_a_column_of_the_split_is_obeyed(people):
     [
         ({}, "Which column is to be predicted?", "--target COLUMN"),
         ({"target": "ritch"}, "has no column 'ritch'", "Did you mean 'rich'?"),
+        ({"target": "planet"}, "'planet' is the same in every row", "Name another"),
         ({"target": "hours"}, "45 of 400 rows have no 'hours'", "dropna"),
         ({"y_names": "rich", "cat_names": ["work", "rich"]}, "'rich' is to be predicted, and cannot be", "Take it out"),
         ({"y_names": "rich", "cat_names": ["wrok"]}, "has no column 'wrok'", "Did you mean 'work'"),
