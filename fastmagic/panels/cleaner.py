@@ -564,7 +564,9 @@ class Cleaner(Panel):
         if now - self._told > 0.5 or not self.curation.busy:
             self._told = now
             if getattr(self, "panel_id", ""):
-                self.tell("queues", queues=self._queues(), counts=self._counts(), trouble=self.curation.trouble)
+                # Counted when it is sent: a decision that is being answered meanwhile must not be followed by older counts.
+                with self._lock:
+                    self.tell("queues", queues=self._queues(), counts=self._counts(), trouble=self.curation.trouble)
 
     # ------------------------------------------------------------ the still
 

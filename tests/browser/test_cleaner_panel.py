@@ -32,8 +32,8 @@ def pictures(folder, count, size=64):
 
 
 def small(folder: str) -> str:
-    """A cell that makes nine pictures of each of three classes."""
-    return f"{PICTURES}\npictures('{folder}', 9)"
+    """A cell that makes nine pictures of each of three classes, without what an earlier try decided about them."""
+    return f"{PICTURES}\nshutil.rmtree('{folder}', ignore_errors=True)\npictures('{folder}', 9)"
 
 
 def faulty(folder: str) -> str:
