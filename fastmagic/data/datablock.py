@@ -243,6 +243,12 @@ def plan(
             )
         _check_type(name, answer, vocabulary)
     questions = {name: answered[name] for name in kind.questions if name in answered}
+    if target is not None and kind.target in questions:
+        raise FastmagicError(
+            f"{_at(questions[kind.target])}{kind.target} says already what is to be predicted.", "Leave --target out."
+        )
+    if target is not None and not (where.is_table or isinstance(where.value, Path)):
+        raise FastmagicError("--target names a column, and the source is no table.", "Leave --target out.")
     worked = kind.infer(where, questions, seed, target)
     if worked:
         where = worked.source

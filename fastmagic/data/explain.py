@@ -298,9 +298,9 @@ class _Before:
 
 
 def _needs_setup(transform: Any) -> bool:
-    return type(transform).__name__ in (
-        "Categorize", "MultiCategorize", "EncodedMultiCategorize", "OneHotEncode", "RegressionSetup",
-    )  # fmt: skip
+    from fastai.data.transforms import Categorize, OneHotEncode, RegressionSetup
+
+    return isinstance(transform, (Categorize, OneHotEncode, RegressionSetup))  # those of several labels are of these
 
 
 def _apply(transform: Any, value: Any, part: str, plan: Plan, steps: list[Step]) -> tuple[Any, bool]:

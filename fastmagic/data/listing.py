@@ -304,22 +304,23 @@ def _labels(dls: Any, dataset: Any) -> tuple[list[Any] | None, bool]:
     n_inp = getattr(dataset, "n_inp", 1)
     if not hasattr(dataset, "tls") or len(dataset.tls) <= n_inp:
         return None, False
+    from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCategorize
+
     values: Any = dataset.items
     for transform in _transforms(dataset, n_inp):
-        kind = type(transform).__name__
-        if kind == "Categorize":
-            return list(values), False
-        if kind == "MultiCategorize":
+        if isinstance(transform, EncodedMultiCategorize):
+            return [
+                tuple(name for name, on in zip(transform.vocab, value, strict=False) if on) for value in values
+            ], True
+        if isinstance(transform, MultiCategorize):
             return [
                 tuple(value)
                 if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, str))
                 else value
                 for value in values
             ], True
-        if kind == "EncodedMultiCategorize":
-            return [
-                tuple(name for name, on in zip(transform.vocab, value, strict=False) if on) for value in values
-            ], True
+        if isinstance(transform, Categorize):
+            return list(values), False
         if _opens_something(transform):
             return None, False
         values = _apply(transform, values)

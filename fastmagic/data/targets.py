@@ -31,6 +31,7 @@ def target_of(dls: Any) -> Target:
         FastmagicError: masks and others that are neither classes nor numbers.
     """
     from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCategorize
+    from fastai.vision.core import BBoxLabeler
 
     dataset = dls.loaders[-1].dataset
     lists = getattr(dataset, "tls", None)
@@ -38,7 +39,7 @@ def target_of(dls: Any) -> Target:
         transforms = [f for tl in lists[getattr(dataset, "n_inp", 1) :] for f in tl.tfms.fs]
     else:
         transforms = list(getattr(getattr(dataset, "procs", None), "fs", []))
-    if any(type(f).__name__ == "BBoxLabeler" for f in transforms) or any(
+    if any(isinstance(f, BBoxLabeler) for f in transforms) or any(
         holds_masks(tl) for tl in (lists or ())[getattr(dataset, "n_inp", 1) :]
     ):
         raise FastmagicError(

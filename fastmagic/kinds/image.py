@@ -6,12 +6,13 @@ import importlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..data.folders import Layout, read_folder
-from ..data.items import item_list
+from ..data.items import item_list, vocab
 from ..data.pictures import picture_class
 from ..data.source import Source, Worked, random_split, split_by
 from ..data.tables import Columns, read_columns
@@ -90,16 +91,19 @@ class Image(Kind):
         size, channels = picture_size(dls, item), int(item[0].shape[0])
         recipe = SCRATCH if scratch else TINY if arch.library == "fastmagic" else FINE_TUNE
         shrink = recipe.size is not None and size > recipe.size and not fixed_size(arch)
-        own_statistics = channels == 3 and (not asked.pretrained or asked.weights is not None)
+        own_weights = not asked.pretrained or asked.weights is not None
         bs = asked.bs or (min(dls.train.bs, recipe.bs) if recipe.bs and plain_loaders(dls) else dls.train.bs)
-        data = [*rebatched(dls, asked.bs, bs, plain_loaders(dls)), *_added_lines(dls, recipe, shrink, own_statistics)]
+        data = [
+            *rebatched(dls, asked.bs, bs, plain_loaders(dls)),
+            *_added_lines(dls, recipe, shrink, channels == 3 and own_weights),
+        ]
         count = steps(dls, bs)
         epochs = asked.epochs
         if epochs is None:
-            few_steps = max(SCRATCH_EPOCHS, min(20, math.ceil(SCRATCH_STEPS / count)))
-            epochs = few_steps if scratch else FINE_TUNE_EPOCHS
+            enough = max(SCRATCH_EPOCHS, min(20, math.ceil(SCRATCH_STEPS / count)))
+            epochs = enough if scratch else FINE_TUNE_EPOCHS
         arguments = ["dls", arch.source]
-        if not asked.pretrained or asked.weights is not None:
+        if own_weights:
             arguments.append("pretrained=False")
         if channels != 3:
             arguments.append(f"n_in={channels}")
@@ -123,7 +127,7 @@ class Image(Kind):
             before=[f"import {name}" for name in library],
             typed=[arch.source] if arch.library == "yours" else [],
             notes=notes,
-            needs=_needs(arch, asked),
+            needs=None if own_weights else partial(require_weights, arch, asked.offline),
             again="" if arch.library == "yours" else arch.name,
         )
 
@@ -357,6 +361,7 @@ def _target(dls: Any, item: tuple[Any, ...]) -> Target:
     Raises:
         FastmagicError: the items are no images, or their targets are none that a classifier or regressor has.
     """
+    from fastai.torch_core import TensorCategory, TensorMultiCategory
     from fastai.vision.core import TensorBBox, TensorImageBase, TensorMask, TensorPoint
 
     if len(item) != 2:
@@ -369,15 +374,11 @@ def _target(dls: Any, item: tuple[Any, ...]) -> Target:
             f"%train does not train on targets like these yet ({type(item[1]).__name__}).",
             "fastai's unet_learner does, for masks.",
         )
-    return target_of(dls)
-
-
-def _needs(arch: Any, asked: Asked) -> Any:
-    def needs() -> None:
-        if asked.pretrained and asked.weights is None:
-            require_weights(arch, asked.offline)
-
-    return needs
+    target = target_of(dls)
+    if target.kind == "numbers" and isinstance(item[1], (TensorCategory, TensorMultiCategory)):
+        # Categories that a transform of somebody's own made.
+        return Target("classes" if isinstance(item[1], TensorMultiCategory) else "class", vocab(dls) or [])
+    return target
 
 
 def _added_lines(dls: Any, recipe: _Recipe, shrink: bool, normalize: bool) -> list[str]:

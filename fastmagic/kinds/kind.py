@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,17 +72,18 @@ class Learning:
     before: list[str] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    needs: Callable[[], None] = lambda: None
+    needs: Callable[[], None] | None = None
     again: str = ""
 
 
-class Kind:
+class Kind(ABC):
     """A kind of data, as fastai's `DataBlock` makes it; where another class stands behind one, its kind overrides that.
 
     Attributes:
         name: what messages call its items: "images".
         module: what its programs import everything from.
         questions: what a `%%datablock` cell may answer, under fastai's own names.
+        target: the question that says what is to be predicted.
         metrics: the default metric for each kind of `Target`.
         lighter: what needs less memory, beside a smaller batch.
     """
@@ -89,6 +91,7 @@ class Kind:
     name = ""
     module = program.VISION
     questions: tuple[str, ...] = DATA_BLOCK
+    target = "get_y"
     metrics: Mapping[str, str] = {}
     lighter = ""
 
@@ -98,10 +101,11 @@ class Kind:
 
     # ------------------------------------------------------------ from a source to `DataLoaders`
 
+    @abstractmethod
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
         """Tell whether a source, with the questions that were answered about it, is of this kind."""
-        raise NotImplementedError
 
+    @abstractmethod
     def infer(self, source: Source, answered: Mapping[str, Any], seed: int | None, target: str | None) -> Worked | None:
         """Work out the questions that nobody answered, as the expressions a person would have written.
 
@@ -117,7 +121,6 @@ class Kind:
         Raises:
             FastmagicError: it cannot be told, with what was found and what to write.
         """
-        raise NotImplementedError
 
     def data(self, plan: Plan) -> Any:
         """Return the items of a planned data block, split: fastai `Datasets`, or what takes their place."""
@@ -154,23 +157,23 @@ class Kind:
 
     # ------------------------------------------------------------ what `DataLoaders` hold
 
+    @abstractmethod
     def holds(self, dls: Any) -> bool:
         """Tell whether a `DataLoaders`, whoever made it, holds data of this kind."""
-        raise NotImplementedError
 
+    @abstractmethod
     def grid(self, dls: Any, n: int) -> Picture | Shown | None:
         """Return some items as a model will get them, without touching any random state."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ learning
 
+    @abstractmethod
     def learning(self, dls: Any, asked: Asked) -> Learning:
         """Return how these data are learned.
 
         Raises:
             FastmagicError: they cannot be, or not as was asked.
         """
-        raise NotImplementedError
 
     def misfit(self, learning: Learning, error: Exception) -> tuple[str, str] | None:
         """Return cause and fix of an exception from inside the model, `None` where nothing more is known."""

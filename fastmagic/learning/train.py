@@ -180,7 +180,8 @@ class Training:
             FastmagicError: the weights cannot be had.
         """
         if not self._announced:
-            self.learning.needs()
+            if self.learning.needs is not None:
+                self.learning.needs()
             self._announced = True
             for note in self.notes:
                 say(note)

@@ -509,6 +509,7 @@ class Shown:
     def reload(self, wait: bool = True) -> None:
         """Loads the page anew; the kernel lives (but Voila starts another)."""
         self._passed_on = False
+        self.front_end.theme(self.dark)  # that of the last page that was opened may be another
         self.page.reload()
         if wait:
             self._there(kernel=True)

@@ -9,8 +9,8 @@ from fastmagic.kinds import KINDS, Kind
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_kind_answers_everything_it_is_asked(kind):
-    for question in ("recognises", "infer", "holds", "grid", "learning"):
-        assert getattr(type(kind), question) is not getattr(Kind, question), question
+    assert isinstance(kind, Kind)  # which cannot be made without an answer to each of its abstract methods
+    assert kind.target in kind.questions
     assert kind.name
     assert kind.lighter
     assert set(kind.metrics) == {"class", "classes", "numbers"}

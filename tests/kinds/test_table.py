@@ -12,6 +12,7 @@ import pytest
 import fastmagic
 from fastmagic.errors import FastmagicError
 from fastmagic.kinds import IMAGE, TABLE, kind_of
+from fastmagic.kinds.table import y_range
 from fastmagic.learning import train as training
 
 
@@ -109,7 +110,7 @@ def test_a_table_of_files_is_still_one_of_images(shapes):
     files = sorted(shapes.glob("*/*.png"))
     frame = pd.DataFrame({"file": map(str, files), "label": [f.parent.name for f in files], "other": range(len(files))})
     assert kind_of(fastmagic.datablock(frame)) is IMAGE
-    dls = fastmagic.datablock(frame, target="label", y_names="label", cat_names=[], cont_names=["other"])
+    dls = fastmagic.datablock(frame, y_names="label", cat_names=[], cont_names=["other"])
     assert kind_of(dls) is TABLE  # who asks its questions gets a table
 
 
@@ -161,6 +162,22 @@ def test_numbers_are_learned_by_default_and_stay_near_what_was_seen(people, caps
     assert "Answers stay between" in capsys.readouterr().out
     said = fastmagic.predict(frame.assign(age=1000), learn).frame.label
     assert said.max() < income.max() + 0.1 * (income.max() - income.min())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ([25, 346], (9, 362)),
+        ([0.0, 1.0], (-0.05, 1.05)),
+        ([1_000_000.0, 1_000_001.0], (999_999.95, 1_000_001.05)),
+        ([0, 5_000_000], (-250_000, 5_250_000)),
+    ],
+)
+def test_the_range_holds_all_numbers_however_large_or_close(numbers, expected):
+    low, high = y_range(pd.Series(numbers))
+    assert (low, high) == pytest.approx(expected)
+    assert low < min(numbers)
+    assert high > max(numbers)
 
 
 def test_the_real_census_is_learned(shared_data):

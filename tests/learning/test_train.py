@@ -307,6 +307,19 @@ def test_wrong_arguments_are_answered_before_anything_is_trained(dls, options, c
         training.plan(dls, **{"arch": "resnet18", "pretrained": False, **options})
 
 
+def test_categories_that_a_transform_of_ones_own_makes_are_categories(shapes):
+    from fastai.vision.all import Datasets, PILImage, Resize, TensorCategory, ToTensor, get_image_files
+
+    def code(file):
+        return TensorCategory(int(file.parent.name == "disc"))
+
+    items = get_image_files(shapes).sorted()
+    sets = Datasets(items, [[PILImage.create], [code]], splits=[range(0, 100), range(100, 120)])
+    dls = sets.dataloaders(bs=10, after_item=[Resize(48), ToTensor()])
+    dls.c = 2
+    assert "metrics=error_rate" in training.plan(dls, "resnet18", pretrained=False).code()
+
+
 def test_data_of_no_known_kind_are_refused():
     import pandas as pd
     from fastai.text.all import TextDataLoaders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -214,6 +215,21 @@ def test_one_hundred_thousand_items_open_and_answer_with_what_is_shown_only(tmp_
     last = cleaner.on_window(window["view"], 99_990, 60)["tiles"]
     assert [tile["gone"] for tile in last] == [True] * 10
     cleaner.close()
+
+
+def test_counts_of_the_background_are_as_new_as_when_they_are_sent(cleaner, monkeypatch):
+    sent, decided, began = [], threading.Event(), threading.Event()
+    monkeypatch.setattr(cleaner, "send", lambda message, buffers=None: sent.append(message))
+    counts = cleaner._counts
+    monkeypatch.setattr(cleaner, "_counts", lambda: (counts(), began.set(), decided.wait(1))[0])
+    with cleaner._lock:  # as while a browser is answered
+        background = threading.Thread(target=cleaner._looked)
+        background.start()
+        began.wait(0.5)  # counts now only who may send now
+        cleaner.curation.decide([0], "aside")
+        decided.set()
+    background.join()
+    assert sent[-1]["content"]["counts"]["aside"] == 1
 
 
 def test_in_a_real_kernel_it_is_a_widget_that_answers(kernel, data):
