@@ -63,3 +63,12 @@ def few(items: Iterable[object], n: int = 5) -> str:
     """
     names = [str(item) for item in items]
     return ", ".join(names) if len(names) <= n else f"{', '.join(names[:n])} and {len(names) - n} more"
+
+
+def number(n: int, one: str, many: str = "") -> str:
+    """Return a count with its noun in the right number.
+
+    >>> number(1, "file is", "files are"), number(1200, "file is", "files are"), number(3, "photo")
+    ('1 file is', '1,200 files are', '3 photos')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import number
+
 # What people call the parts of a split, in the order in which one is taken for validation.
 TRAIN = ("train", "training")
 VALID = ("valid", "val", "validation", "dev")
 TEST = ("test", "testing")
 IMAGES = ("images", "image", "imgs", "img")
+SNIFFED = 200  # files with a strange suffix whose first bytes are looked at
 MASKS = ("labels", "masks", "mask", "annotations", "segmentation", "segmentations")
 
 
@@ -177,6 +180,40 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 def is_image_name(name: str, suffixes: set[str]) -> bool:
     """Tell whether `get_image_files` takes a file of that name (what stands behind the last dot decides)."""
     return f".{name.rsplit('.', 1)[-1].lower()}" in suffixes
+
+
+def no_images(folder: Path, others: Sequence[Path]) -> tuple[str, str, list[Any]]:
+    """Say of a folder without images what is there instead: cause, fix, and the images under another suffix.
+
+    Args:
+        folder: where there is none.
+        others: the files that were found and left out.
+    """
+    images: list[Any] = [file for file in others[:SNIFFED] if image_format(file)]
+    if images:
+        said = number(len(images), "file is a picture", "files are pictures")
+        cause = f"get_image_files finds no image in '{folder}', though {said} under another suffix."
+        return cause, "Rename them to end in .jpg or .png.", images
+    near = nearest_images(folder)
+    cause = f"There is no image in '{folder}' or below it"
+    if near is None:
+        return f"{cause}.", "Give the folder that holds your pictures.", []
+    place, n = near
+    shown = os.path.relpath(place)
+    shown = str(place) if shown.startswith(os.pardir) else shown
+    cause += f"; the nearest folder with some is '{shown}' ({number(n, 'image')})."
+    return cause, f"Give '{shown}', or the folder above it.", []
+
+
+def image_format(file: Path) -> str:
+    """Return the format Pillow sees in the first bytes of a file, "" where it sees none."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.format or ""
+    except Exception:  # Pillow's plugins raise whatever their parser raised
+        return ""
 
 
 def nearest_images(folder: Path) -> tuple[Path, int] | None:

@@ -59,6 +59,11 @@ class Listing:
             return list(range(len(self)))
         return [i for i, value in enumerate(self.splits) if value == split]
 
+    def item(self, i: int) -> Any:
+        """Return what an item is called in a report: its file, or its name where it is none."""
+        path = self.paths[i]
+        return self.names[i] if path is None else path
+
     def without(self, gone: set[Path]) -> Listing:
         """Return the same listing less the items whose files are in `gone`."""
         keep = [i for i, path in enumerate(self.paths) if path not in gone]

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..data.folders import Layout, read_folder
+from ..data.folders import Layout, no_images, read_folder
 from ..data.items import item_list, vocab
 from ..data.pictures import picture_class
 from ..data.source import Source, Worked, random_split, split_by
@@ -220,10 +220,8 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
 def _refuse(folder: Path, layout: Layout) -> None:
     """Raise where the classes cannot be told from the folders."""
     if layout.kind == "none":
-        from ..data.check import check
-
-        finding = next(iter(check(folder, fast=True)), None)
-        raise FastmagicError(*(finding.message, finding.fix) if finding else (f"There are no images in {folder}.", ""))
+        cause, fix, _ = no_images(folder, layout.left_out)
+        raise FastmagicError(cause, fix)
     if layout.kind == "masks":
         raise FastmagicError(
             f"Beside the images in '{folder}' lie masks of them, which are no classes; masks are not worked out yet.",

@@ -16,7 +16,7 @@ from ..data.targets import Target
 from ..errors import FastmagicError
 
 if TYPE_CHECKING:
-    from ..data.datablock import Plan
+    from ..data.plan import Plan
     from ..render import Picture, Shown
 
 DATA_BLOCK = (

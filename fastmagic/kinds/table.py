@@ -22,7 +22,7 @@ from ..render import Shown, html_table, text_table
 from .kind import Asked, Kind, Learning, rebatched, steps
 
 if TYPE_CHECKING:
-    from ..data.datablock import Plan
+    from ..data.plan import Plan
 
 OWN = ("y_names", "cat_names", "cont_names", "procs", "y_block")
 # Whole numbers with no more different values than this are categories, as fastai's `cont_cat_split` has it.

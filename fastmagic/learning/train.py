@@ -6,12 +6,9 @@ happened. Around them stand what a notebook needs: checks before, a graceful sto
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import copy
-import gc
 import math
-import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import program
-from ..data.targets import Target
-from ..errors import FastmagicError, did_you_mean
+from ..errors import FastmagicError
 from ..kinds import Asked, Kind, Learning, kind_of
 from ..kinds.image import first_item
 from ..kinds.kind import plain_loaders, steps
 from .control import Control
+from .given import evaluated, holds_several, is_list, source_of, try_metrics
+from .memory import in_model, let_go, out_of_memory
 
 # Below these, a training has hardly begun; said before it starts.
 FEW_STEPS_SCRATCH, FEW_STEPS_FINE_TUNE = 100, 8
@@ -229,13 +227,13 @@ class Training:
         except Exception as error:
             if learn is not None and control.asked:
                 pass  # what follows a stop, such as looking for the valley of too few points, may fail
-            elif _out_of_memory(error):
-                _let_go(learn, error, names)
+            elif out_of_memory(error):
+                let_go(learn, error, names)
                 raise FastmagicError(*self._memory_advice()) from None
             elif (
                 learn is not None
                 and not vars(learn.recorder).get("losses")
-                and _in_model(error)
+                and in_model(error)
                 and (told := self.kind.misfit(self.learning, error))
             ):
                 raise FastmagicError(*told) from error
@@ -323,10 +321,10 @@ def plan(
     user, names, typed = namespace or {}, dict(learning.names), list(learning.typed)
     metric_text = kind.metrics[learning.target.kind]
     if metrics is not None:
-        metric_text = _source("metrics", metrics, names, kind)
+        metric_text = source_of("metrics", metrics, names, kind)
         typed.append(metric_text)
         if not dry:
-            _try_metrics(_evaluated(metric_text, names, user, "metrics", kind), learning.target)
+            try_metrics(evaluated(metric_text, names, user, "metrics", kind), learning.target)
     maker, arguments = learning.learner
     learner = [] if seed is None else [f"set_seed({seed}, reproducible=True)", f"dls.rng.seed({seed})"]
     learner += [f"learn = {maker}({', '.join([*arguments, f'metrics={metric_text}'])})", *learning.weights]
@@ -339,11 +337,9 @@ def plan(
             notes.append("No GPU here, so --mixed is left out: it would change nothing.")
     callbacks: list[str] = []
     if cbs is not None:
-        text = _source("cbs", cbs, names, kind)
+        text = source_of("cbs", cbs, names, kind)
         typed.append(text)
-        several = (
-            _is_list(text, {**user, **names}) if dry else _holds_several(_evaluated(text, names, user, "cbs", kind))
-        )
+        several = is_list(text, {**user, **names}) if dry else holds_several(evaluated(text, names, user, "cbs", kind))
         callbacks.append(f"*{text}" if several else text)
     own = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
     if save:
@@ -383,83 +379,6 @@ def plan(
         total=total,
         asked_epochs=epochs,
     )
-
-
-# ---------------------------------------------------------------- the lines
-
-
-def _source(name: str, value: Any, names: dict[str, Any], kind: Kind) -> str:
-    """Return how a program writes `metrics` or `cbs`; a value that cannot be written gets a name of its own."""
-    source = getattr(value, "source", None)
-    if isinstance(value, str) or isinstance(source, str):
-        text = value if isinstance(value, str) else str(source)
-        with contextlib.suppress(SyntaxError):  # said when it is evaluated
-            if isinstance(ast.parse(text.strip(), mode="eval").body, ast.Tuple) and not text.strip().startswith("("):
-                return f"[{text.strip()}]"  # "accuracy, error_rate"
-        return text
-    known, vocabulary = getattr(value, "__name__", None), kind.vocabulary()
-    if known and vocabulary.get(known) is value:
-        return known
-    if known and known.isidentifier() and known not in vocabulary:
-        names[known] = value
-        return known
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_source(f'{name}_{i}', part, names, kind) for i, part in enumerate(value))}]"
-    names[name] = value
-    return name
-
-
-def _holds_several(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) or type(value).__name__ == "L"
-
-
-def _is_list(text: str, known: Mapping[str, Any]) -> bool:
-    """Tell without running it whether an expression gives several callbacks."""
-    with contextlib.suppress(SyntaxError):
-        tree = ast.parse(text.strip(), mode="eval").body
-        return isinstance(tree, (ast.List, ast.Tuple)) or _holds_several(known.get(text.strip()))
-    return False
-
-
-def _evaluated(text: str, names: Mapping[str, Any], user: Mapping[str, Any], what: str, kind: Kind) -> Any:
-    known = {**kind.vocabulary(), **user, **names}
-    try:
-        return eval(text, known)
-    except NameError as error:
-        missing = error.name or ""
-        hint = did_you_mean(missing, [name for name in known if not name.startswith("_")])
-        example = "For instance accuracy, or F1Score()." if what == "metrics" else "Make it in a cell above."
-        raise FastmagicError(f"{what}: there is no {missing!r}.", hint or example) from None
-    except Exception as error:
-        raise FastmagicError(f"{what}: {text} does not work here: {type(error).__name__}: {error}.") from error
-
-
-def _try_metrics(metrics: Any, target: Target) -> None:
-    """Try metrics on made-up predictions of every class, so that they do not fail after an epoch of training."""
-
-    import torch
-
-    classes = len(target.classes)
-    if target.kind != "class" or not classes:
-        return
-    for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
-        if not callable(metric):
-            raise FastmagicError(f"metrics: a {type(metric).__name__} is no metric.", "For instance --metrics accuracy")
-        try:
-            # scikit-learn's metrics, wrapped by fastai, take classes; the others take scores.
-            wrapped = getattr(metric, "dim_argmax", None) is not None
-            metric(torch.arange(classes) if wrapped else torch.eye(classes), torch.arange(classes))
-        except ValueError as error:
-            if "average" in str(error):
-                raise FastmagicError(
-                    f"metrics: one of them needs to know how to average {classes} classes.",
-                    "For instance F1Score(average='macro').",
-                ) from error
-        except Exception:
-            continue  # it may want more than made-up numbers; the training will tell
-
-
-# ---------------------------------------------------------------- the data
 
 
 def _kind(dls: Any) -> Kind:
@@ -525,35 +444,3 @@ def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[
     ways.append(f"--epochs {math.ceil(least / max(steps, 1))}")
     start = " from scratch" if scratch else ""
     return [f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much{start}: try {' or '.join(ways)}."]
-
-
-# ---------------------------------------------------------------- out of memory
-
-
-def _in_model(error: BaseException) -> bool:
-    """Tell whether an exception came out of a module's forward pass."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_name == "_call_impl" for frame, _ in frames)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
-        return True
-    return isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
-
-
-def _let_go(learn: Any, error: BaseException, names: dict[str, Any]) -> None:
-    """Free what a failed batch held: its tensors live on in the traceback's frames and in the learner."""
-    import torch
-
-    traceback.clear_frames(error.__traceback__)
-    error.__traceback__ = None
-    if learn is not None:
-        learn._end_cleanup()
-        learn.opt = None
-        learn.model.zero_grad(set_to_none=True)
-        learn.model.cpu()
-    names.clear()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

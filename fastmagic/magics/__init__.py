@@ -15,7 +15,7 @@ from IPython.core.magic import no_var_expand
 from .settings import FastMagic
 
 if TYPE_CHECKING:
-    from .core import Magic
+    from .magic import Magic
 
 # Name of each magic and the module that holds it, imported the first time the magic is used.
 MAGICS = {

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import FastmagicError
 from ..render import short_path
-from .core import Call, Choice, FileName, Number, Option, Place, magic
 from .learning import _progress
+from .magic import Call, Option, magic
+from .values import Choice, FileName, Number, Place
 
 
 class _Data(Place):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .core import Magic, Session
+from .magic import Magic
+from .session import Session
 
 
 def completions(shell: Any, magic: Magic, event: Any) -> list[str]:
@@ -21,16 +22,16 @@ def completions(shell: Any, magic: Magic, event: Any) -> list[str]:
     typed = "" if line[-1:].isspace() else (words.pop() if words else "")
     options = {option.name: option for option in magic.options if not option.positional}
     try:
-        if words and words[-1] in options and options[words[-1]].kind is not None:
-            kind = options[words[-1]].kind
-            found = list(kind.complete(typed, session)) if kind else []
+        if words and words[-1] in options and options[words[-1]].takes is not None:
+            takes = options[words[-1]].takes
+            found = list(takes.complete(typed, session)) if takes else []
         elif typed.startswith("-"):
             found = [name for name in options if name not in words]
         else:
             found = []
             for option in magic.positionals:
-                if option.kind is not None:
-                    found += [name for name in option.kind.complete(typed, session) if name not in words]
+                if option.takes is not None:
+                    found += [name for name in option.takes.complete(typed, session) if name not in words]
             if not typed:
                 found += [name for name in options if name not in words]
     except Exception:

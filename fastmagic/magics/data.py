@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FastmagicError
-from .core import Call, Kind, NewName, Number, Option, Place, is_a, magic
+from .magic import Call, Option, magic
+from .session import is_a
+from .values import NewName, Number, Place, Value
 
 
 class _DlsName(NewName):
@@ -30,12 +32,12 @@ class _Source(Place):
         "a folder of photos, a table (CSV file or DataFrame) of files or of rows, or digits; default: the newest path",
         _Source(),
     ),
-    Option("--target", "the column of a table that is to be predicted; default: told by its name", Kind()),
+    Option("--target", "the column of a table that is to be predicted; default: told by its name", Value()),
     Option("--bs", "batch size; default: worked out from the number of items", Number(int, minimum=1)),
     Option("--show", "how many items to show (default: 6; 0 for none)", Number(int, minimum=0)),
     Option("--seed", "seed of the split that is worked out (default: 42)", Number(int)),
     Option("--explain", "walk one item through every step, with pictures and shapes; build nothing"),
-    Option("--item", "the item that --explain walks: a number or part of its name (default: 0)", Kind()),
+    Option("--item", "the item that --explain walks: a number or part of its name (default: 0)", Value()),
     examples="""
         %datablock dls --from bird_or_not           # works the five questions out
         %datablock dls --from labels.csv --bs 32
@@ -105,7 +107,7 @@ def datablock(call: Call) -> Any:
 
 def _plan_of_newest(call: Call) -> Any:
     """Return the plan of the `DataLoaders` named, or of the newest; `None` where fastmagic did not make them."""
-    from ..data.datablock import plan_of
+    from ..data.plan import plan_of
 
     name = call.options["dls"]
     if name in call.session.variables("DataLoaders"):

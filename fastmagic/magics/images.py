@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import FastmagicError
-from .core import Call, Choice, FileName, Kind, Number, Option, Session, is_reference, magic, paths
+from .magic import Call, Option, magic
+from .session import Session
+from .values import Choice, FileName, Number, Value, is_reference, paths
 
 
-class _Class(Kind):
+class _Class(Value):
     """The name of a class, `name="one search; another"`, or `$variable` with names."""
 
     metavar = "CLASS"
@@ -32,7 +34,7 @@ class _Class(Kind):
         return [f"${name}" for name in session.variables("list", "dict")] if prefix.startswith("$") else ()
 
 
-class _Engine(Kind):
+class _Engine(Value):
     """One or several search services, separated by commas."""
 
     metavar = "NAME,…"
@@ -44,7 +46,7 @@ class _Engine(Kind):
         return [before + comma + name for name in engines()]
 
 
-class _Words(Kind):
+class _Words(Value):
     metavar = "WORDS"
 
 

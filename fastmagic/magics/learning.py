@@ -6,22 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..errors import FastmagicError
-from .core import (
-    Call,
-    Choice,
-    Expression,
-    FileName,
-    Kind,
-    Number,
-    Option,
-    Place,
-    Session,
-    Variable,
-    is_reference,
-    magic,
-    paths,
-    short_message,
-)
+from .magic import Call, Option, magic
+from .session import Session
+from .short import short_message
+from .values import Choice, Expression, FileName, Number, Place, Value, Variable, is_reference, paths
 
 
 class _Architecture(Expression):
@@ -56,7 +44,7 @@ class _Architecture(Expression):
         return known_names()
 
 
-class _Pattern(Kind):
+class _Pattern(Value):
     metavar = "PATTERN"
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:
@@ -65,7 +53,7 @@ class _Pattern(Kind):
         return known_names()
 
 
-class _Word(Kind):
+class _Word(Value):
     metavar = "NAME"
 
 
@@ -84,7 +72,7 @@ class _LearnerOrFile(Place):
         return [*session.variables("Learner"), *paths(prefix)]
 
 
-class _ClassName(Kind):
+class _ClassName(Value):
     """The name of a class that the newest model or data know."""
 
     metavar = "CLASS"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import FastmagicError
-from .core import Call, Choice, Kind, Number, Option, Place, Session, Variable, magic
 from .learning import _after_learner, _progress
+from .magic import Call, Option, magic
+from .session import Session
+from .values import Choice, Number, Place, Value, Variable
 
 
 @magic(
@@ -87,7 +89,7 @@ def _is_number(text: str, session: Session) -> bool:
         _Picture(),
     ),
     Option("index", "of DataLoaders, a Learner or a batch: the number of the item (default: 0)", _Index()),
-    Option("--item", "of DataLoaders or a Learner: part of the item's name, in place of its number", Kind()),
+    Option("--item", "of DataLoaders or a Learner: part of the item's name, in place of its number", Value()),
     Option("--split", "the set in which to count: train (default) or valid", Choice("train", "valid")),
     Option("--learn", "the Learner to ask while painting; default: the newest", Variable("Learner")),
     examples="""

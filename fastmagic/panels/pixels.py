@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.explain import choose, loader_steps
 from ..data.items import item_list, item_source
 from ..data.raster import Raster, number, raster_of
+from ..data.steps import choose, loader_steps
 from ..errors import FastmagicError, few
 from ..render import escape
 from .panel import Encoded, Panel, Still, png_tag

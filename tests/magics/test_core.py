@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from traitlets.config import Config
 
-from fastmagic.data.datablock import plan_of
+from fastmagic.data.plan import plan_of
 from fastmagic.errors import FastmagicError
 from fastmagic.magics import MAGICS, comments_above_magic, find
-from fastmagic.magics.core import Session, short_message, split
+from fastmagic.magics.line import split
+from fastmagic.magics.session import Session
+from fastmagic.magics.short import short_message
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from PIL import Image
 from fastmagic.errors import FastmagicError
 from fastmagic.magics import find
 from fastmagic.magics.complete import completions
-from fastmagic.magics.core import short_message
+from fastmagic.magics.short import short_message
 
 
 def files(folder: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""The checks, by what they look at: files, labels and split, copies; and the mending."""

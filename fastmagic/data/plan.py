@@ -1,0 +1,176 @@
+"""A data block as answered: what `--code` prints, what is built, and what is walked through to explain it."""
+
+from __future__ import annotations
+
+import ast
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import program
+from ..errors import FastmagicError
+from ..kinds import Kind
+from .answers import Answer
+from .fault import told
+from .source import Source, default_bs
+from .steps import failing_question
+
+
+@dataclass
+class Plan:
+    """A data block as answered: what `--code` prints, `build` makes and `--explain` walks through."""
+
+    kind: Kind
+    source: Source
+    answers: dict[str, Answer]
+    loader: dict[str, Answer]
+    worked: dict[str, str]
+    why: str
+    namespace: Mapping[str, Any]
+    body: list[tuple[str, str]] = field(default_factory=list)  # the assignments of the cell, in their order
+
+    def block(self) -> Any:
+        """Return the fastai `DataBlock`."""
+        from fastai.data.block import DataBlock
+
+        return DataBlock(**{name: answer.value for name, answer in self.answers.items()})
+
+    def build(self) -> Any:
+        """Return the `DataLoaders`, and keep the program that makes it.
+
+        Raises:
+            FastmagicError: there are no items, or an answer raised; says on which line and for which item.
+        """
+        with reworded(self):
+            data = self.kind.data(self)
+        if len(data) == 0:
+            where = f" in {self.source.value}" if isinstance(self.source.value, Path) else ""
+            raise FastmagicError(f"get_items found nothing{where}.", "%check FOLDER tells where the images are.")
+        if "bs" not in self.loader:
+            bs = default_bs(len(data.train))
+            self.loader["bs"] = Answer(str(bs), bs)
+            self.worked["bs"] = str(bs)
+        with reworded(self):
+            dls = self.kind.loaders(self, data)
+        program.remember(dls, self.to_program())
+        self.namespace = {}  # the user's variables are not to live as long as the data
+        _plans[dls] = self
+        return dls
+
+    def to_program(self, name: str = "dls") -> program.Program:
+        """Return the plain fastai program that makes the `DataLoaders` under a name.
+
+        The user's own variables come first, as they are; where one of them has a name that the program gives to
+        something of its own (`path`, `block`, an answer), the latter gets another.
+        """
+        vocabulary = self.kind.vocabulary()
+        texts = {question: answer.text for question, answer in [*self.answers.items(), *self.loader.items()]}
+        loose = [texts[q] for q, a in [*self.answers.items(), *self.loader.items()] if a.line is None]
+        bound: set[str] = set()
+        needed: list[str] = []
+        for variable, text in self.body:
+            needed += [free for free in program.free_names(text) if free not in bound]
+            bound.add(variable)
+        made_here = self.source.lines[0].startswith("#")  # the cells that made it, where they are known
+        before = program.definitions([*needed, *loose], self.namespace, vocabulary)
+        source = list(self.source.lines)
+        if made_here:
+            own = program.definitions([self.source.name], self.namespace, vocabulary) or source[:1]
+            before += [text for text in own if text not in before]
+            source = source[1:]
+        taken = program.names_in(before) | {name}
+        called: dict[str, str] = {}
+        lines = []
+        for i, (variable, text) in enumerate(self.body):
+            for old, new in called.items():
+                text = program.rename(text, old, new)
+            later = {free for _, other in self.body[i + 1 :] for free in program.free_names(other)}
+            if variable not in texts or variable in later:
+                called[variable] = program.free_name(variable, taken)
+                lines.append(f"{called[variable]} = {text}")
+                text = called[variable]
+            answer = self.answers.get(variable) or self.loader.get(variable)
+            if answer is not None and answer.line is not None:
+                texts[variable] = text
+        taken |= set(called.values())
+        where = self.source.name if made_here else program.free_name(self.source.name, taken)
+        source = [program.rename(line, self.source.name, where) for line in source]
+        taken |= {where, name}
+        built = self.kind.lines(
+            {question: _as_argument(texts[question]) for question in self.answers},
+            {question: _as_argument(texts[question]) for question in self.loader},
+            where,
+            name,
+            lambda wanted: program.free_name(wanted, taken),
+        )
+        return program.Program(before, ["\n".join([*source, *lines, *built])], self.kind.module)
+
+    def code_for(self, name: str) -> str:
+        """Return the program with the `DataLoaders` under a name, its batch size worked out."""
+        if "bs" not in self.loader:
+            with reworded(self):
+                n_train = len(self.kind.data(self).train)
+            self.loader["bs"] = Answer(str(default_bs(n_train)), default_bs(n_train))
+        return str(self.to_program(name))
+
+    def cell(self, names: Mapping[str, Any] | None = None) -> str:
+        """Return the answers as lines of a `%%datablock` cell, aligned, ready to paste."""
+        shown = {
+            **{k: a.text for k, a in self.answers.items()},
+            **{k: a.text for k, a in self.loader.items()},
+        }
+        if names is not None:
+            shown = {name: text for name, text in shown.items() if name in names}
+        width = max((len(name) for name in shown), default=0)
+        return "\n".join(f"{name:<{width}} = {text}" for name, text in shown.items())
+
+
+_plans: weakref.WeakKeyDictionary[Any, Plan] = weakref.WeakKeyDictionary()
+
+
+def plan_of(dls: Any) -> Plan | None:
+    """Return the plan that `dls` was built from, or `None` where it was made without fastmagic."""
+    return _plans.get(dls)
+
+
+class reworded:
+    """Reword what an answer raised while fastai used it: the user's own line, and the item it was given."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if not isinstance(error, Exception) or isinstance(error, FastmagicError):
+            return
+        raise FastmagicError(*_explained(error, self.plan)) from error
+
+
+def _explained(error: Exception, plan: Plan) -> tuple[str, str]:
+    """Return cause and fix of an exception from inside fastai: the last line of the user's own, and its item."""
+    where, cause, hint = told(error, plan.namespace)
+    return (
+        f"{where or _failing_line(plan)}\n{cause}",
+        hint or "%datablock … --explain walks one item through every step.",
+    )
+
+
+def _failing_line(plan: Plan) -> str:
+    """Return the answer that a data block breaks at, by walking an item through it."""
+    if "blocks" not in plan.kind.questions:
+        return "Building the DataLoaders failed."
+    name = failing_question(plan)
+    answer = plan.answers.get(name) if name else None
+    if answer is None:
+        return "Building the data block failed."
+    return f"line {answer.line}: {name} = {answer.text}" if answer.line is not None else f"{name} = {answer.text}"
+
+
+def _as_argument(text: str) -> str:
+    """Return an expression for use as an argument: a bare tuple gets its parentheses."""
+    tree = ast.parse(text, mode="eval").body
+    return f"({text})" if isinstance(tree, ast.Tuple) and not text.startswith("(") else text
