@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .errors import FastmagicError, did_you_mean
+from .errors import AnswerError, FastmagicError, NotFoundError, did_you_mean
 
 COMMANDS = ("demo",)
 
@@ -81,11 +81,11 @@ def demo(output: Path, open_page: bool = True) -> Path:
         ) from error
     output = output.expanduser()
     if output.is_dir():
-        raise FastmagicError(
+        raise AnswerError(
             f"{str(output)!r} is a folder.", f"Name a file in it: --output {output / 'fastmagic-demo.html'}"
         )
     if not output.parent.is_dir():
-        raise FastmagicError(
+        raise NotFoundError(
             f"There is no folder {str(output.parent)!r} to write to.", "Choose another place with --output."
         )
     started = time.perf_counter()

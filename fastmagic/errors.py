@@ -11,7 +11,8 @@ class FastmagicError(Exception):
 
     Args:
         cause: what is wrong, one or two sentences.
-        fix: what to do next, in the imperative; shown on a line of its own.
+        fix: what to do next, in the imperative; shown on a line of its own. It speaks Python, in backticks
+            (`bs=8`, `check(dls, fix=True)`), which a magic puts into its own words (--bs 8, %check dls --fix).
 
     >>> print(FastmagicError("No folder 'brids'.", "Did you mean 'birds'?"))
     No folder 'brids'.
@@ -21,6 +22,39 @@ class FastmagicError(Exception):
     def __init__(self, cause: str, fix: str = ""):
         self.cause, self.fix = cause, fix
         super().__init__(cause if not fix else f"{cause}\n{fix}")
+
+
+class NotFoundError(FastmagicError):
+    """There is no such file, folder, address, variable, column, class or name."""
+
+
+class UnreadableError(FastmagicError):
+    """It is there, and cannot be opened, read or fetched: broken, of another kind, refused by its host."""
+
+
+class AnswerError(FastmagicError):
+    """An answer, option or argument cannot be used as it was given.
+
+    Args:
+        cause, fix: as of every `FastmagicError`.
+        line: the line of the cell that it stands on, from 1; `None` where it stands in none.
+    """
+
+    def __init__(self, cause: str, fix: str = "", line: int | None = None):
+        self.line = line
+        super().__init__(cause, fix)
+
+
+class WeightsError(FastmagicError):
+    """Weights cannot be had, or do not fit the model."""
+
+
+class OutOfMemoryError(FastmagicError):
+    """A batch did not fit into memory; what was held is free again."""
+
+
+class RefusedError(FastmagicError):
+    """It could be begun and is not: it would go wrong later, or end in a result that means nothing."""
 
 
 def closest(word: str, names: Iterable[str], n: int = 3) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import program
-from ..errors import FastmagicError, closest, did_you_mean
+from ..errors import AnswerError, FastmagicError, closest, did_you_mean
 from ..kinds import KINDS
 
 QUESTIONS = tuple(dict.fromkeys(question for kind in reversed(KINDS) for question in kind.questions))
@@ -20,8 +20,8 @@ LOADER = (
 )  # fmt: skip
 # What people write for it elsewhere, and what it is called here.
 ELSEWHERE = {
-    "path": "The source goes on the first line: %%datablock dls --from PATH",
-    "source": "The source goes on the first line: %%datablock dls --from PATH",
+    "path": "The source comes first: `datablock(PATH)`",
+    "source": "The source comes first: `datablock(PATH)`",
     "valid_pct": "Write splitter = RandomSplitter(valid_pct=0.2, seed=42).",
     "seed": "Write splitter = RandomSplitter(valid_pct=0.2, seed=42).",
     "size": "Write item_tfms = Resize(192, method='squish').",
@@ -69,11 +69,12 @@ def evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[dic
         is_answer = name in QUESTIONS or name in LOADER
         if not is_answer and name not in used:
             cause, fix = unknown(name)
-            raise FastmagicError(f"{shown}\n{cause}", fix)
+            raise AnswerError(f"{shown}\n{cause}", fix, line)
         if name in answers:
-            raise FastmagicError(
+            raise AnswerError(
                 f"{shown}\n{name} is answered twice (first on line {answers[name].line}).",
                 "Keep one of the two.",
+                line,
             )
         tree = ast.Expression(statement.value)
         ast.increment_lineno(tree, first_line - 1)
@@ -81,13 +82,14 @@ def evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[dic
             value = eval(compile(tree, file_name, "eval"), namespace)
         except NameError as error:
             missing = getattr(error, "name", None) or str(error).split("'")[1]
-            raise FastmagicError(
+            raise AnswerError(
                 f"{shown}\nThere is no {missing!r}.",
                 did_you_mean(missing, [n for n in namespace if not n.startswith("_")])
                 or f"Define {missing} in a cell above, or import it there.",
+                line,
             ) from error
         except Exception as error:
-            raise FastmagicError(f"{shown}\n{type(error).__name__}: {error}", _hint(error)) from error
+            raise AnswerError(f"{shown}\n{type(error).__name__}: {error}", _hint(error), line) from error
         namespace[name] = value
         assigned.append((name, text))
         if is_answer:
@@ -114,15 +116,18 @@ def _assignments(body: str, first_line: int) -> list[ast.Assign]:
     try:
         statements = ast.parse(body).body
     except SyntaxError as error:
-        raise FastmagicError(
-            f"{at(error.lineno or 1)}\n{error.msg}.", "Each line answers one question: name = value."
+        raise AnswerError(
+            f"{at(error.lineno or 1)}\n{error.msg}.",
+            "Each line answers one question: name = value.",
+            (error.lineno or 1) + first_line - 1,
         ) from None
     for statement in statements:
         shown = at(statement.lineno)
         if isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)):
-            raise FastmagicError(
+            raise AnswerError(
                 f"{shown}\nOnly assignments stand in a %%datablock.",
                 "Write functions and imports in a cell above and use their names here.",
+                statement.lineno + first_line - 1,
             )
         if not (
             isinstance(statement, ast.Assign)
@@ -134,10 +139,11 @@ def _assignments(body: str, first_line: int) -> list[ast.Assign]:
                 if isinstance(statement, ast.AnnAssign)
                 else ""
             )
-            raise FastmagicError(
+            raise AnswerError(
                 f"{shown}\nOnly assignments stand in a %%datablock: name = value.",
                 guess
                 or f"The names are {', '.join(('blocks', 'get_items', 'splitter', 'get_y', 'item_tfms', 'batch_tfms', 'bs'))}.",
+                statement.lineno + first_line - 1,
             )
     return statements  # type: ignore[return-value]
 
@@ -169,7 +175,7 @@ def check_type(name: str, answer: Answer, vocabulary: Mapping[str, Any]) -> None
 
     def wrong(cause: str, fix: str) -> FastmagicError:
         line = f"line {answer.line}: {name} = {text}\n" if answer.line is not None else ""
-        return FastmagicError(line + cause, fix)
+        return AnswerError(line + cause, fix, answer.line)
 
     if name in ("get_items", "splitter", "get_x", "get_y"):
         for part in _listify(value) if name in ("get_x", "get_y") else [value]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError, number
+from ..errors import AnswerError, number
 from .checks.copies import copy_checks
 from .checks.files import broken, left_out, missing_files, storage, too_large
 from .checks.labels import batch_checks, counts_of, few_steps, label_checks, split_checks
@@ -60,7 +60,7 @@ def check(
         [Path('bird_or_not/bird/001.jpg'), Path('bird_or_not/bird/742.jpg')]
     """
     if fix and undo:
-        raise FastmagicError("--fix and --undo are opposites.", "Give one of them.")
+        raise AnswerError("`fix` and `undo` are opposites.", "Give one of them.")
     listing = read_source(source, path)
     if undo:
         finding = restored(listing, undo)
@@ -116,7 +116,7 @@ def _findings(
         yield from copy_checks(listing, photos)
     if photos is not None:
         photos = {path: photos[path] for path in listing.paths if path is not None}
-        yield from broken(photos)
+        yield from broken(listing, photos)
         yield from storage(listing, photos)
         yield from too_large(listing, photos, size)
 

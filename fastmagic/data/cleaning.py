@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import FastmagicError, few
+from ..errors import FastmagicError, RefusedError, few
 from .decisions import Decision, Item, Journal, Made
 from .items import holds_masks
 from .listing import Listing
@@ -321,7 +321,7 @@ class Cleaning:
             os.replace(part, plan.file)
         except OSError as error:
             raise FastmagicError(
-                f"'{plan.file}' cannot be written: {error.strerror or error}.", "Name another file: --to FILE"
+                f"'{plan.file}' cannot be written: {error.strerror or error}.", "Name another file: `to=FILE`"
             ) from error
 
     @property
@@ -489,7 +489,7 @@ def _sides(dls: Any, drop: set[int]) -> list[list[int]]:
         count = len(loader.dataset)
         keep = [i for i in range(count) if first + i not in drop]
         if not keep and count:
-            raise FastmagicError("Everything of one side of the split is set aside.", "Keep some, or split anew.")
+            raise RefusedError("Everything of one side of the split is set aside.", "Keep some, or split anew.")
         sides.append(keep)
         first += count
     return sides

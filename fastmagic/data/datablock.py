@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import AnswerError
 from ..kinds import kind_of_source
 from .answers import LOADER, QUESTIONS, Answer, assigned_names, at, check_type, evaluate, source_of, unknown
 from .plan import Plan
@@ -75,7 +75,7 @@ def plan(
     answered, assigned = evaluate(body, {**vocabulary, **user}, first_line) if body else ({}, [])
     for name, value in (given or {}).items():
         if name not in (*QUESTIONS, *LOADER):
-            raise FastmagicError(*unknown(name))
+            raise AnswerError(*unknown(name))
         text = source_of(value, vocabulary)
         if text is None:
             # A function of the user's own goes by its name; what has none goes by the question's.
@@ -85,18 +85,21 @@ def plan(
         answered[name] = Answer(text, value)
     for name, answer in answered.items():
         if name not in (*kind.questions, *LOADER):
-            raise FastmagicError(
+            raise AnswerError(
                 f"{at(answer)}{name} is no question about {kind.name}.",
                 f"About {kind.name} the questions are {', '.join(kind.questions)}.",
+                answer.line,
             )
         check_type(name, answer, vocabulary)
     questions = {name: answered[name] for name in kind.questions if name in answered}
     if target is not None and kind.target in questions:
-        raise FastmagicError(
-            f"{at(questions[kind.target])}{kind.target} says already what is to be predicted.", "Leave --target out."
+        raise AnswerError(
+            f"{at(questions[kind.target])}{kind.target} says already what is to be predicted.",
+            "Leave `target` out.",
+            questions[kind.target].line,
         )
     if target is not None and not (where.is_table or isinstance(where.value, Path)):
-        raise FastmagicError("--target names a column, and the source is no table.", "Leave --target out.")
+        raise AnswerError("`target` names a column, and the source is no table.", "Leave `target` out.")
     worked = kind.infer(where, questions, seed, target)
     if worked:
         where = worked.source
@@ -104,9 +107,10 @@ def plan(
             if name not in questions:
                 questions[name] = Answer(text, eval(text, dict(vocabulary)))
     if where.is_table and "get_items" in answered:
-        raise FastmagicError(
+        raise AnswerError(
             at(answered["get_items"]) + "get_items reads a folder, but the source is a table.",
             "Leave get_items out, and let get_x = ColReader('…') name the file.",
+            answered["get_items"].line,
         )
     return Plan(
         kind=kind,

@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import FastmagicError
+from ..errors import FastmagicError, NotFoundError, UnreadableError
 from .folders import walk
 from .quarantine import HOME, append_lines
 
@@ -165,7 +165,7 @@ class Journal:
         made = list(made)
         for one in made:
             if one.action not in ACTIONS:
-                raise FastmagicError(f"No decision {one.action!r}.", f"There are {', '.join(ACTIONS)}.")
+                raise NotFoundError(f"No decision {one.action!r}.", f"There are {', '.join(ACTIONS)}.")
         contents = _in_threads(_content, [one.item for one in made])
         head = {"by": by, "time": _now(), "batch": uuid.uuid4().hex[:12]}
         records = []
@@ -577,14 +577,14 @@ def _read_csv(file: Path) -> list[dict[str, Any]]:
         with open(file, newline="", encoding="utf-8") as opened:
             rows = list(csv.DictReader(opened))
     except FileNotFoundError:
-        raise FastmagicError(f"There is no file '{file}'.", "%clean --export FILE writes one.") from None
+        raise NotFoundError(f"There is no file '{file}'.", "`%clean --export FILE` writes one.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FastmagicError(f"'{file}' cannot be read: {error}.") from error
+        raise UnreadableError(f"'{file}' cannot be read: {error}.") from error
     lacking = [name for name in ("path", "action", "sha256") if rows and name not in rows[0]]
     wrong = next((row["action"] for row in rows if not lacking and row["action"] not in ACTIONS), None)
     if lacking or not rows or wrong is not None:
         why = (
             f"it lacks {', '.join(lacking)}" if lacking else f"action {wrong!r}" if wrong is not None else "it is empty"
         )
-        raise FastmagicError(f"'{file}' is no table of decisions ({why}).", "%clean --export FILE writes one.")
+        raise UnreadableError(f"'{file}' is no table of decisions ({why}).", "`%clean --export FILE` writes one.")
     return [row | {"from": _label(row.get("from") or ""), "to": _label(row.get("to") or "")} for row in rows]

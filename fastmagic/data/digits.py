@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ..errors import FastmagicError
+from ..errors import RefusedError
 
 
 def digits(to: str | Path | None = None) -> Path:
@@ -30,7 +30,7 @@ def digits(to: str | Path | None = None) -> Path:
     if (path / "0").is_dir():
         return path
     if path.is_dir() and any(path.iterdir()):
-        raise FastmagicError(f"'{path}' holds something else already.", "Name a new or an empty folder.")
+        raise RefusedError(f"'{path}' holds something else already.", "Name a new or an empty folder.")
     from PIL import Image
     from sklearn.datasets import load_digits
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import FastmagicError
+from ..errors import AnswerError, FastmagicError, NotFoundError, RefusedError, UnreadableError
 
 Policy = Literal["any", "public"] | Callable[[str], None]
 
@@ -68,12 +68,12 @@ def fetch(
                         return _body(response, url, max_bytes, deadline)
                     url = urljoin(url, response.headers["location"])
         except requests.exceptions.Timeout as error:
-            raise FastmagicError(f"{_host(url)} did not answer within {timeout:g} seconds.") from error
+            raise UnreadableError(f"{_host(url)} did not answer within {timeout:g} seconds.") from error
         except requests.exceptions.RequestException as error:
-            raise FastmagicError(
+            raise UnreadableError(
                 f"Cannot reach {url}: {_reason(error)}.", "Check the address and the connection."
             ) from error
-    raise FastmagicError(f"{_host(url)} redirects more than {max_redirects} times.", "Give the picture's own address.")
+    raise UnreadableError(f"{_host(url)} redirects more than {max_redirects} times.", "Give the picture's own address.")
 
 
 def is_public(address: str) -> bool:
@@ -96,20 +96,20 @@ def is_public(address: str) -> bool:
 def _refuse_unless_allowed(url: str, policy: Policy) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FastmagicError(f"'{url}' is no http or https address.")
+        raise AnswerError(f"'{url}' is no http or https address.")
     if callable(policy):
         policy(url)
     elif policy == "public":
         try:
             found = socket.getaddrinfo(parts.hostname, None, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise FastmagicError(f"No such host: {parts.hostname}.") from error
+            raise NotFoundError(f"No such host: {parts.hostname}.") from error
         if not all(is_public(str(entry[4][0])) for entry in found):
             raise _private(parts.hostname)
 
 
 def _private(host: str) -> FastmagicError:
-    return FastmagicError(f"'{host}' is a private address; only public ones are fetched here.")
+    return RefusedError(f"'{host}' is a private address; only public ones are fetched here.")
 
 
 def _public_adapter() -> Any:
@@ -149,14 +149,14 @@ def _public_adapter() -> Any:
 
 def _body(response: Any, url: str, max_bytes: int, deadline: float) -> bytes:
     if response.status_code != 200:
-        raise FastmagicError(f"{_host(url)} answered {response.status_code} {response.reason} for {url}.")
+        raise UnreadableError(f"{_host(url)} answered {response.status_code} {response.reason} for {url}.")
     body = bytearray()
     for chunk in response.iter_content(65536):
         body += chunk
         if len(body) > max_bytes:
-            raise FastmagicError(f"{url} is larger than {max_bytes / 1e6:g} MB.", "Give a smaller picture.")
+            raise UnreadableError(f"{url} is larger than {max_bytes / 1e6:g} MB.", "Give a smaller picture.")
         if time.monotonic() > deadline:
-            raise FastmagicError(f"{_host(url)} is too slow: {len(body) / 1e6:.1f} MB so far.")
+            raise UnreadableError(f"{_host(url)} is too slow: {len(body) / 1e6:.1f} MB so far.")
     return bytes(body)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import AnswerError
 from ..render import Shown, escape, html_table, image_tag, text_table
 from .datablock import plan as plan_block
 from .plan import Plan
@@ -38,9 +38,9 @@ def walk(plan: Plan, item: int | str | None = None) -> Shown:
         FastmagicError: what stands behind these data is no `DataBlock`.
     """
     if "blocks" not in plan.kind.questions:
-        raise FastmagicError(
-            f"--explain walks an item of a DataBlock, and {plan.kind.name} are made otherwise.",
-            "Without --explain the first rows are shown; dls.show_batch() and dls.xs show more.",
+        raise AnswerError(
+            f"`explain` walks an item of a DataBlock, and {plan.kind.name} are made otherwise.",
+            "Without `explain` the first rows are shown; dls.show_batch() and dls.xs show more.",
         )
     from fastai.torch_core import no_random
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import did_you_mean
 
 
-def told(error: BaseException, names: Iterable[str] = ()) -> tuple[str, str, str]:
+def told(error: BaseException, names: Iterable[str] = ()) -> tuple[str, str, str, int | None]:
     """Say where in the user's own code an exception comes from, what it says and of which item, and what was meant.
 
     Args:
@@ -19,21 +19,23 @@ def told(error: BaseException, names: Iterable[str] = ()) -> tuple[str, str, str
         names: the user's variables, for a name that does not exist.
 
     Returns:
-        where ("line 3: get_y = label_of", empty where none of the user's lines ran), cause and hint ("" without).
+        where ("line 3: get_y = label_of", empty where none of the user's lines ran), cause, hint ("" without), and the line
+        of the cell (`None` where it was none of the body's).
     """
     text = str(error).strip()
     cause = f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
     frame = _user_frame(error)
     if frame is None:
-        return "", cause, ""
+        return "", cause, "", None
     code, number, local = frame
     line = linecache.getline(code.co_filename, number).strip()
-    where = f"line {number}: {line}" if code.co_filename.startswith("<%%datablock") else f"in {code.co_name}: {line}"
+    in_body = code.co_filename.startswith("<%%datablock")
+    where = f"line {number}: {line}" if in_body else f"in {code.co_name}: {line}"
     argument = local.get(code.co_varnames[0]) if code.co_argcount else None
     item = f", for {_short(argument)}" if argument is not None else ""
     known = [name for name in (*names, *local) if not name.startswith("_")]
     hint = did_you_mean(error.name, known) if isinstance(error, NameError) and error.name else ""
-    return where, cause + item, hint
+    return where, cause + item, hint, number if in_body else None
 
 
 def _user_frame(error: BaseException) -> tuple[types.CodeType, int, dict[str, Any]] | None:

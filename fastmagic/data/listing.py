@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import AnswerError, NotFoundError, did_you_mean, few
 from ..kinds import TABLE
+from ..render import short_path
 from .folders import read_folder
 from .items import _opens_something
 from .tables import Columns, is_table_name, read_columns, read_table
@@ -64,6 +65,13 @@ class Listing:
         path = self.paths[i]
         return self.names[i] if path is None else path
 
+    def check_with(self, option: str) -> str:
+        """Return how these items are checked again with an option: "`check(dls, fix=True)`"."""
+        if self.kind == "dls":
+            return f"`check(dls, {option}=True)`"
+        place = self.root if self.kind == "folder" else self.source
+        return f"`check({repr(short_path(place)) if place is not None else 'df'}, {option}=True)`"
+
     def without(self, gone: set[Path]) -> Listing:
         """Return the same listing less the items whose files are in `gone`."""
         keep = [i for i, path in enumerate(self.paths) if path not in gone]
@@ -99,13 +107,13 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
             frame, _ = read_table(place)
             return replace(list_table(frame, Path(path) if path is not None else place.parent), source=place)
         if place.exists():
-            raise FastmagicError(f"'{place}' is a file, and only a CSV file can be checked.", "Give its folder.")
-        raise FastmagicError(f"There is no folder or CSV file '{place}'.", _sibling(place))
+            raise AnswerError(f"'{place}' is a file, and only a CSV file can be checked.", "Give its folder.")
+        raise NotFoundError(f"There is no folder or CSV file '{place}'.", _sibling(place))
     if hasattr(source, "loaders"):  # asked first: a tabular DataLoaders hands on `iloc` from its table
         return list_dls(source)
     if hasattr(source, "iloc"):
         return list_table(source, Path(path) if path is not None else Path())
-    raise FastmagicError(
+    raise AnswerError(
         f"A {type(source).__name__} cannot be checked.",
         "Give a folder, a CSV file, a DataFrame or a DataLoaders.",
     )
@@ -162,7 +170,7 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
     """
     columns = columns or read_columns(frame, base)
     if columns.file is None:
-        raise FastmagicError(
+        raise NotFoundError(
             f"No column of the table names image files (columns: {few(frame.columns, 8)}).",
             "Build the DataLoaders first and check those, or give the table a column of file names with suffix.",
         )

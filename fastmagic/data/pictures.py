@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 
 # First bytes of what people mistake for pictures; RIFF and ISO files carry their kind a few bytes in.
 _SIGNATURES = (
@@ -108,11 +108,11 @@ def telling(source: Any) -> Iterator[None]:
         head = source[:256] if isinstance(source, bytes) else _head(source)
         kind_of_file = what_is(head)
         fix = "`pip install pillow-heif` and register its opener, or save it as JPEG." if "HEIC" in kind_of_file else ""
-        raise FastmagicError(f"{_called(source)} is not a picture but {kind_of_file}.", fix) from error
+        raise UnreadableError(f"{_called(source)} is not a picture but {kind_of_file}.", fix) from error
     except Image.DecompressionBombError as error:
-        raise FastmagicError(f"{_called(source)} is too large: {error}") from error
+        raise UnreadableError(f"{_called(source)} is too large: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow says a broken PNG with SyntaxError
-        raise FastmagicError(f"{_called(source)} cannot be read: {error}.") from error
+        raise UnreadableError(f"{_called(source)} cannot be read: {error}.") from error
 
 
 def thumbnail(source: Any, size: int) -> Any:
@@ -158,9 +158,9 @@ def picture_of_array(array: Any) -> Any:
         pixels = pixels[..., 0]
     coloured = pixels.ndim == 3 and pixels.shape[-1] in (3, 4)
     if not (pixels.ndim == 2 or coloured) or 0 in pixels.shape:
-        raise FastmagicError(f"An array of shape {shape} is no picture.", ACCEPTED_ARRAYS)
+        raise AnswerError(f"An array of shape {shape} is no picture.", ACCEPTED_ARRAYS)
     if pixels.dtype.kind not in "buif":
-        raise FastmagicError(f"An array of {pixels.dtype} is no picture.", ACCEPTED_ARRAYS)
+        raise AnswerError(f"An array of {pixels.dtype} is no picture.", ACCEPTED_ARRAYS)
     if pixels.dtype != np.uint8:
         low, high = pixels.min(), pixels.max()
         most = 1 if pixels.dtype.kind in "bf" else 255
@@ -205,7 +205,7 @@ def _nothing_matches(pattern: Path) -> FastmagicError:
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     suffixes = Counter(Path(name).suffix for name in names if Path(name).suffix)
     holds = ", ".join(f"{n} {suffix}" for suffix, n in suffixes.most_common(4)) or few(names) or "nothing"
-    return FastmagicError(f"No file matches '{pattern}'.", f"'{folder}' holds {holds}.")
+    return NotFoundError(f"No file matches '{pattern}'.", f"'{folder}' holds {holds}.")
 
 
 def _until_magic(parts: Sequence[str]) -> Sequence[str]:
@@ -220,7 +220,7 @@ def no_such_file(path: Path) -> FastmagicError:
     what = "file" if missing == path.name else "folder"
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     holds = f"It holds {few(names)}." if names else "It is empty."
-    return FastmagicError(f"No {what} '{missing}' in '{folder}'.", did_you_mean(missing, names, 2) or holds)
+    return NotFoundError(f"No {what} '{missing}' in '{folder}'.", did_you_mean(missing, names, 2) or holds)
 
 
 def no_pictures(folder: Path) -> FastmagicError:

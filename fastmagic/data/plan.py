@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import program
-from ..errors import FastmagicError
+from ..errors import AnswerError, FastmagicError, RefusedError
 from ..kinds import Kind
-from .answers import Answer
+from .answers import Answer, at
 from .fault import told
 from .source import Source, default_bs
 from .steps import failing_question
@@ -47,7 +47,7 @@ class Plan:
             data = self.kind.data(self)
         if len(data) == 0:
             where = f" in {self.source.value}" if isinstance(self.source.value, Path) else ""
-            raise FastmagicError(f"get_items found nothing{where}.", "%check FOLDER tells where the images are.")
+            raise RefusedError(f"get_items found nothing{where}.", "`check(FOLDER)` tells where the images are.")
         if "bs" not in self.loader:
             bs = default_bs(len(data.train))
             self.loader["bs"] = Answer(str(bs), bs)
@@ -147,27 +147,26 @@ class reworded:
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if not isinstance(error, Exception) or isinstance(error, FastmagicError):
             return
-        raise FastmagicError(*_explained(error, self.plan)) from error
+        raise _explained(error, self.plan) from error
 
 
-def _explained(error: Exception, plan: Plan) -> tuple[str, str]:
-    """Return cause and fix of an exception from inside fastai: the last line of the user's own, and its item."""
-    where, cause, hint = told(error, plan.namespace)
-    return (
-        f"{where or _failing_line(plan)}\n{cause}",
-        hint or "%datablock … --explain walks one item through every step.",
-    )
+def _explained(error: Exception, plan: Plan) -> AnswerError:
+    """Return what is told of an exception from inside fastai: the last line of the user's own, and its item."""
+    where, cause, hint, line = told(error, plan.namespace)
+    if not where:
+        where, line = _failing_line(plan)
+    return AnswerError(f"{where}\n{cause}", hint or "`explain(source)` walks one item through every step.", line)
 
 
-def _failing_line(plan: Plan) -> str:
-    """Return the answer that a data block breaks at, by walking an item through it."""
+def _failing_line(plan: Plan) -> tuple[str, int | None]:
+    """Return the answer that a data block breaks at, by walking an item through it, and its line."""
     if "blocks" not in plan.kind.questions:
-        return "Building the DataLoaders failed."
+        return "Building the DataLoaders failed.", None
     name = failing_question(plan)
     answer = plan.answers.get(name) if name else None
     if answer is None:
-        return "Building the data block failed."
-    return f"line {answer.line}: {name} = {answer.text}" if answer.line is not None else f"{name} = {answer.text}"
+        return "Building the data block failed.", None
+    return f"{at(answer)}{name} = {answer.text}", answer.line
 
 
 def _as_argument(text: str) -> str:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import AnswerError, FastmagicError, NotFoundError
 from .download import fetch, is_url
 from .pictures import no_such_file, telling
 
@@ -197,7 +197,7 @@ def raster_of(item: Any, index: int | None = None, name: str = "") -> Raster:
     if isinstance(item, (str, os.PathLike)):
         path = Path(item).expanduser()
         if path.is_dir():
-            raise FastmagicError(f"'{path}' is a folder.", "Name one picture in it.")
+            raise AnswerError(f"'{path}' is a folder.", "Name one picture in it.")
         if not path.exists():
             raise no_such_file(path.absolute())
         return _of_file(path, name or path.name)
@@ -207,7 +207,7 @@ def raster_of(item: Any, index: int | None = None, name: str = "") -> Raster:
         with telling(item):
             item.load()
         return _of_image(item, name or _short(getattr(item, "filename", "") or "picture"))
-    raise FastmagicError(
+    raise AnswerError(
         f"A {type(item).__name__} is no picture.", "Give a file, an address, a PIL image, an array or DataLoaders."
     )
 
@@ -299,10 +299,10 @@ def _of_array(array: Any, index: int | None, name: str) -> Raster:
     said = " × ".join(map(str, shape)) or "one number"
     if pixels.ndim == 4:
         if index is None and shape[0] != 1:
-            raise FastmagicError(f"This {said} {what} is a batch of {shape[0]} pictures.", "Say which one: index=0.")
+            raise AnswerError(f"This {said} {what} is a batch of {shape[0]} pictures.", "Say which one: index=0.")
         index = index or 0
         if not -shape[0] <= index < shape[0]:
-            raise FastmagicError(f"There is no picture {index}.", f"The batch has {shape[0]}: 0 to {shape[0] - 1}.")
+            raise NotFoundError(f"There is no picture {index}.", f"The batch has {shape[0]}: 0 to {shape[0] - 1}.")
         pixels, batch = pixels[index], "batch × "
     axes = "height × width"
     if pixels.ndim == 3:
@@ -313,11 +313,11 @@ def _of_array(array: Any, index: int | None, name: str) -> Raster:
         elif last:
             axes = "height × width × channels"
         else:
-            raise FastmagicError(f"An array of shape {said} is no picture.", _ACCEPTED)
+            raise AnswerError(f"An array of shape {said} is no picture.", _ACCEPTED)
     elif pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or 0 in shape or pixels.dtype.kind not in "buif":
-        raise FastmagicError(f"An array of shape {said} and type {own} is no picture.", _ACCEPTED)
+        raise AnswerError(f"An array of shape {said} and type {own} is no picture.", _ACCEPTED)
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[2]] if own == "uint8" else ""
     note = ""
     if pixels.dtype.kind == "f":

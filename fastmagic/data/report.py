@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,9 @@ class Report:
         scope: how closely it was looked at ("fast checks").
         root: the folder to name items relative to.
         moved: old place → new place of files in quarantine, so that their pictures can still be shown.
+
+    Attributes:
+        words: how messages and fixes are put where it is shown; they speak Python, a magic has words of its own.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Report:
         moved: dict[Path, Path] | None = None,
     ):
         self.subject, self.scope, self.root, self.moved = subject, scope, root, moved or {}
+        self.words: Callable[[str], str] = str
         self.findings = sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
     @property
@@ -137,12 +141,12 @@ class Report:
     def __str__(self) -> str:
         lines = [self.headline()]
         for finding in self.findings:
-            lines.append(f"  {SIGNS[finding.severity]} {finding.message}")
+            lines.append(f"  {SIGNS[finding.severity]} {self.words(finding.message)}")
             shown = self._item_line(finding)
             if shown:
                 lines.append(f"      {shown}")
             if finding.fix:
-                lines.append(f"      → {finding.fix}")
+                lines.append(f"      → {self.words(finding.fix)}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -175,9 +179,11 @@ class Report:
             pictures = self._pictures(finding, room)
             room -= len(pictures)
             badge = f"<b>{SIGNS[finding.severity]} {finding.severity}</b>"
-            fix = f'<p class="dim">→ {escape(finding.fix)}</p>' if finding.fix else ""
+            fix = f'<p class="dim">→ {escape(self.words(finding.fix))}</p>' if finding.fix else ""
             style = f"margin:.7em 0;padding-left:.8em;border-left:3px solid {COLOURS[finding.severity]}"
-            parts.append(f'<div style="{style}"><p>{badge} {escape(finding.message)}</p>{pictures}{fix}</div>')
+            parts.append(
+                f'<div style="{style}"><p>{badge} {escape(self.words(finding.message))}</p>{pictures}{fix}</div>'
+            )
         return "".join(parts)
 
     def _pictures(self, finding: Finding, room: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from .. import program
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import AnswerError, NotFoundError, did_you_mean, few
 from .tables import Columns, is_table_name, read_table
 
 
@@ -63,9 +63,9 @@ def resolve_source(source: Any, name: str = "") -> Source:
             parent = path.parent
             names = [p.name for p in parent.iterdir() if _may_be_source(p)] if parent.is_dir() else []
             have = f"In {parent.resolve().name}/ there is {few(sorted(names), 6)}." if names else ""
-            raise FastmagicError(f"There is no folder or file {str(source)!r}.", did_you_mean(path.name, names) or have)
+            raise NotFoundError(f"There is no folder or file {str(source)!r}.", did_you_mean(path.name, names) or have)
         if path.is_file():
-            raise FastmagicError(f"{path} is a file.", "The source is a folder of photos, a CSV file or a DataFrame.")
+            raise AnswerError(f"{path} is a file.", "The source is a folder of photos, a CSV file or a DataFrame.")
         return Source(path, [f"path = Path({str(path)!r})"], "path", path)
     if hasattr(source, "columns") and hasattr(source, "iloc"):
         name = name or "df"

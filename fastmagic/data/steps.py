@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FastmagicError, did_you_mean
+from ..errors import NotFoundError, did_you_mean
 from .fault import told
 
 if TYPE_CHECKING:
@@ -182,13 +182,13 @@ def choose(items: Any, wanted: int | str | None) -> tuple[Any, int]:
     if text.lstrip("-").isdigit():
         index = int(text)
         if not -count <= index < count:
-            raise FastmagicError(f"There is no item {index}.", f"There are {count} items: 0 to {count - 1}.")
+            raise NotFoundError(f"There is no item {index}.", f"There are {count} items: 0 to {count - 1}.")
         return at(index), index % count
     for i in range(count):
         if text in str(at(i)):
             return at(i), i
     names = [getattr(at(i), "name", str(at(i))) for i in range(min(count, 2000))]
-    raise FastmagicError(f"No item has {text!r} in its name.", did_you_mean(text, map(str, names)))
+    raise NotFoundError(f"No item has {text!r} in its name.", did_you_mean(text, map(str, names)))
 
 
 def _parts(block: Any) -> list[str]:
@@ -316,7 +316,7 @@ def _name(plan: Plan, question: str, default: str) -> str:
 
 
 def _say(error: Exception, plan: Plan) -> str:
-    where, cause, _ = told(error, plan.namespace)
+    where, cause, *_ = told(error, plan.namespace)
     return f"{where}: {cause}" if where else cause
 
 

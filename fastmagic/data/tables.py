@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import NotFoundError, UnreadableError, did_you_mean, few
 from .folders import image_suffixes, is_image_name, sides
 
 SUFFIXES = (".csv", ".tsv")
@@ -95,7 +95,7 @@ def read_table(file: Path) -> tuple[Any, str]:
             arguments = {"sep": mark}
             frame = pd.read_csv(file, **arguments)
     except (ValueError, OSError) as error:
-        raise FastmagicError(
+        raise UnreadableError(
             f"'{file}' cannot be read as a table: {str(error).strip() or type(error).__name__}",
             "Try pd.read_csv on it (encoding='latin-1', sep=';'), and give the DataFrame.",
         ) from error
@@ -138,7 +138,7 @@ def column_named(frame: Any, name: Any) -> Any:
     if name in frame.columns:
         return name
     hint = did_you_mean(str(name), map(str, frame.columns)) or f"There are {few(frame.columns, 8)}."
-    raise FastmagicError(f"The table has no column {str(name)!r}.", hint)
+    raise NotFoundError(f"The table has no column {str(name)!r}.", hint)
 
 
 # ---------------------------------------------------------------- the file

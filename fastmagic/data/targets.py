@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import RefusedError
 from .items import holds_masks
 
 
@@ -42,7 +42,7 @@ def target_of(dls: Any) -> Target:
     if any(isinstance(f, BBoxLabeler) for f in transforms) or any(
         holds_masks(tl) for tl in (lists or ())[getattr(dataset, "n_inp", 1) :]
     ):
-        raise FastmagicError(
+        raise RefusedError(
             "This model draws masks or boxes; only classes and numbers are answered here.",
             "Use `learn.show_results()` or `learn.predict(item)`.",
         )

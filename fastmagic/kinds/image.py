@@ -17,7 +17,7 @@ from ..data.pictures import picture_class
 from ..data.source import Source, Worked, random_split, split_by
 from ..data.tables import Columns, read_columns
 from ..data.targets import Target, target_of
-from ..errors import FastmagicError, few
+from ..errors import AnswerError, FastmagicError, NotFoundError, RefusedError, UnreadableError, few
 from ..learning.architectures import DEFAULT, default, find, fixed_size, require_weights
 from ..learning.weights import weights_lines
 from ..render import Picture, figure_png, new_figure
@@ -29,7 +29,7 @@ class Image(Kind):
 
     name = "images"
     metrics = {"class": "error_rate", "classes": "accuracy_multi", "numbers": "mae"}  # noqa: RUF012
-    lighter = "smaller pictures: item_tfms = Resize(128)"
+    lighter = "smaller pictures: item_tfms=Resize(128)"
 
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
         return True
@@ -137,7 +137,7 @@ class Image(Kind):
         size = f"item_tfms = Resize({wanted})" if wanted else "item_tfms = Resize(224)"
         return (
             f"{learning.name} does not work with these pictures: {first}",
-            f"Give it the size it was made for ({size}), or another architecture: %models resnet",
+            f"Give it the size it was made for ({size}), or another architecture: `models('resnet')`",
         )
 
 
@@ -193,9 +193,9 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
             columns = read_columns(frame, file.parent, target)
         return _from_table(Source(frame, [line], "df", file.parent), columns, seed, wanted)
     if target is not None:
-        raise FastmagicError(
+        raise AnswerError(
             f"A column {target!r} is to be predicted, but no table of labels lies in {source.value}.",
-            "Leave --target out: folders are the classes.",
+            "Leave `target` out: folders are the classes.",
         )
     if asked and not own:
         _refuse(source.value, layout)
@@ -223,17 +223,18 @@ def _refuse(folder: Path, layout: Layout) -> None:
         cause, fix, _ = no_images(folder, layout.left_out)
         raise FastmagicError(cause, fix)
     if layout.kind == "masks":
-        raise FastmagicError(
+        raise RefusedError(
             f"Beside the images in '{folder}' lie masks of them, which are no classes; masks are not worked out yet.",
-            "Answer blocks = ImageBlock, MaskBlock(codes) with get_items and get_y in a %%datablock cell.",
+            "Answer `blocks=(ImageBlock, MaskBlock(codes))`, with get_items and get_y.",
         )
     if layout.kind in ("flat", "sides"):
         where = f"one folder ({layout.images[0].parent})"
         if layout.kind == "sides":
             where = f"the folders {few(map(repr, layout.sides), 3)} themselves"
-        raise FastmagicError(
+        raise RefusedError(
             f"{len(layout.images)} images lie in {where}, so their classes cannot be told from folders.",
-            "Put each class in a sub-folder, add a labels.csv (file,label), or answer get_y in a %%datablock cell.",
+            "Put each class in a sub-folder, add a labels.csv (file,label), or let the name tell it: "
+            "`get_y=RegexLabeller(r'^(.+)_\\d+')`",
         )
 
 
@@ -243,15 +244,14 @@ def _refuse(folder: Path, layout: Layout) -> None:
 def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[str]) -> Worked:
     frame = source.value
     if not columns.exist and {"get_x", "get_items"} & wanted:
-        raise FastmagicError(
+        raise NotFoundError(
             f"No column of the table names image files that exist (columns: {few(frame.columns, 8)}).",
-            "Give the folder with --from FOLDER_OR_CSV, or answer get_x in a %%datablock cell: "
-            "ColReader('file', pref='photos/').",
+            "Give the folder in its place, or say where they lie: `get_x=ColReader('file', pref='photos/')`",
         )
     if columns.label is None and "get_y" in wanted:
-        raise FastmagicError(
+        raise AnswerError(
             f"Which column holds the label? The table has {few(frame.columns, 8)}.",
-            "Name it: --target COLUMN, or get_y = ColReader('…') in a %%datablock cell.",
+            "Name it: `target=COLUMN`, or `get_y=ColReader(COLUMN)`",
         )
     # Who asks for one category gets the whole text, whatever stands between its words.
     delimiter = columns.delimiter if "blocks" in wanted else None
@@ -341,14 +341,14 @@ def first_item(dls: Any) -> tuple[Any, ...]:
     from fastai.torch_core import no_random
 
     if len(dls.train.dataset) == 0:
-        raise FastmagicError("The training set is empty.", "%check dls tells why.")
+        raise RefusedError("The training set is empty.", "`check(dls)` tells why.")
     try:
         with no_random():
             item = dls.train.do_item(0)
     except Exception as error:
-        raise FastmagicError(
+        raise UnreadableError(
             f"The first training item cannot be loaded: {item_list(dls.train.dataset)[0]}\n{type(error).__name__}: {error}",
-            "%check dls --fix sets files aside that cannot be read.",
+            "`check(dls, fix=True)` sets files aside that cannot be read.",
         ) from error
     return item if isinstance(item, tuple) else (item,)
 
@@ -365,11 +365,11 @@ def _target(dls: Any, item: tuple[Any, ...]) -> Target:
     if len(item) != 2:
         raise FastmagicError(
             f"An item has {len(item)} parts, where a picture and a target are expected.",
-            "%datablock … --explain shows them.",
+            "`explain(source)` shows them.",
         )
     if isinstance(item[1], (TensorMask, TensorImageBase, TensorPoint, TensorBBox)):
-        raise FastmagicError(
-            f"%train does not train on targets like these yet ({type(item[1]).__name__}).",
+        raise RefusedError(
+            f"`train` does not train on targets like these yet ({type(item[1]).__name__}).",
             "fastai's unet_learner does, for masks.",
         )
     target = target_of(dls)
@@ -415,4 +415,4 @@ def _scratch_note(epochs: int, bs: int, data: list[str], size: int | None) -> st
     what = [f"{epochs} epoch{'s' if epochs > 1 else ''} over all layers", f"batches of {bs}"]
     if any("aug_transforms" in line for line in data):
         what.append(f"augmented to {size} px")
-    return f"No pretrained weights: {', '.join(what)} (--code shows it)."
+    return f"No pretrained weights: {', '.join(what)} (`code(learn)` shows it)."

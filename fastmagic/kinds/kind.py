@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import program
 from ..data.source import Source, Worked
 from ..data.targets import Target
-from ..errors import FastmagicError
+from ..errors import FastmagicError, RefusedError
 
 if TYPE_CHECKING:
     from ..data.plan import Plan
@@ -189,9 +189,9 @@ def steps(dls: Any, bs: int) -> int:
     n = len(dls.train.dataset)
     count = n // bs if dls.train.drop_last else math.ceil(n / bs)
     if count == 0:
-        raise FastmagicError(
+        raise RefusedError(
             f"{n:,} training items do not fill one batch of {bs}: nothing would be trained.",
-            f"Take a smaller batch: --bs {max(1, min(16, n // 4))}",
+            f"Take a smaller batch: `bs={max(1, min(16, n // 4))}`",
         )
     return count
 

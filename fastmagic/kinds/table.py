@@ -17,7 +17,7 @@ from ..data.pictures import no_such_file
 from ..data.source import Source, Worked, random_split, split_by
 from ..data.tables import column_named, measures, read_columns, read_table
 from ..data.targets import target_of
-from ..errors import FastmagicError, few
+from ..errors import AnswerError, NotFoundError, RefusedError, few
 from ..render import Shown, html_table, text_table
 from .kind import Asked, Kind, Learning, rebatched, steps
 
@@ -53,9 +53,9 @@ class Table(Kind):
     def infer(self, source: Source, answered: Mapping[str, Any], seed: int | None, target: str | None) -> Worked | None:
         if not source.is_table:
             question = next(name for name in OWN if name in answered)
-            raise FastmagicError(
+            raise AnswerError(
                 f"{question} is asked of a table, and {source.value} is none.",
-                "Give a CSV file or a DataFrame: --from adult.csv",
+                "Give a CSV file or a DataFrame: `datablock('adult.csv')`",
             )
         frame, columns = source.value, read_columns(source.value, source.folder or Path(), target)
         y = answered["y_names"].value if "y_names" in answered else columns.label
@@ -63,26 +63,26 @@ class Table(Kind):
             column_named(frame, name) for name in (y if isinstance(y, (list, tuple)) else [y] if y is not None else [])
         ]
         if not ys:
-            raise FastmagicError(
+            raise NotFoundError(
                 "No column names image files, so the rows themselves are learned. Which column is to be predicted? "
                 f"The table has {few(frame.columns, 8)}.",
-                "Name it: --target COLUMN, or y_names = '…' in a %%datablock cell.",
+                "Name it: `target=COLUMN`, or `y_names=COLUMN`",
             )
         for name in ys:
             if missing := int(frame[name].isna().sum()):
-                raise FastmagicError(
+                raise RefusedError(
                     f"{missing:,} of {len(frame):,} rows have no {str(name)!r}, which is to be predicted.",
                     f"Leave them out: {source.name} = {source.name}.dropna(subset=[{name!r}]).",
                 )
             if frame[name].nunique() < 2:
-                raise FastmagicError(
+                raise AnswerError(
                     f"Column {str(name)!r} is the same in every row: there is nothing to predict.",
-                    "Name another: --target COLUMN.",
+                    "Name another: `target=COLUMN`",
                 )
         category = len(ys) == 1 and _is_category(frame[ys[0]])
         given = [n for q in ("cat_names", "cont_names") if q in answered for n in _names(answered[q].value, frame)]
         if clash := [name for name in given if name in ys]:
-            raise FastmagicError(
+            raise AnswerError(
                 f"Column {str(clash[0])!r} is to be predicted, and cannot be what it is predicted from.",
                 "Take it out of cat_names and cont_names.",
             )
@@ -102,7 +102,7 @@ class Table(Kind):
         answers["y_block"] = "CategoryBlock" if category else several
         worked = [*(cats if "cat_names" not in answered else []), *(conts if "cont_names" not in answered else [])]
         if not given and not worked:
-            raise FastmagicError(
+            raise NotFoundError(
                 f"No column is left to predict {ys[0]!r} from.", "Name some: cat_names = ['…'], cont_names = ['…']."
             )
         answers = {question: text for question, text in answers.items() if question not in answered}
@@ -157,12 +157,12 @@ class Table(Kind):
     def learning(self, dls: Any, asked: Asked) -> Learning:
         for given, what in ((asked.arch, "an architecture"), (asked.weights, "a file of weights")):
             if given is not None:
-                raise FastmagicError(
+                raise AnswerError(
                     f"{given} is {what} for images; a table is learned by fastai's tabular_learner.",
-                    "Leave it out: %train dls.",
+                    "Leave it out: `train(dls)`",
                 )
         if len(dls.train.dataset) == 0:
-            raise FastmagicError("The training set is empty.", "%check dls tells why.")
+            raise RefusedError("The training set is empty.", "`check(dls)` tells why.")
         bs = asked.bs or dls.train.bs
         count = steps(dls, bs)
         target, arguments, notes = target_of(dls), ["dls"], []
@@ -195,7 +195,7 @@ class Table(Kind):
         rows = [item] if (one := isinstance(item, (pd.Series, Mapping))) else list(item)
         for row in rows:
             if not isinstance(row, (pd.Series, Mapping)):
-                raise FastmagicError(
+                raise AnswerError(
                     f"A {type(row).__name__} is no row of a table.",
                     "Give a DataFrame, a CSV file, or rows of a DataFrame.",
                 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from ..errors import FastmagicError, did_you_mean
+from ..errors import NotFoundError, WeightsError, did_you_mean
 from ..render import Shown, html_table, text_table
 
 # The backbone in the box, and what a training takes where it is free to choose.
@@ -70,8 +70,8 @@ def find(arch: str | Callable[..., Any]) -> Architecture:
         import torchvision
 
         return Architecture(arch, "torchvision", getattr(torchvision.models, arch), True)
-    hint = did_you_mean(arch, known_names()) or "%models 'resnet*' lists names that fit a pattern."
-    raise FastmagicError(f"There is no architecture {arch!r} in fastai, timm or torchvision.", hint)
+    hint = did_you_mean(arch, known_names()) or "`models('resnet*')` lists names that fit a pattern."
+    raise NotFoundError(f"There is no architecture {arch!r} in fastai, timm or torchvision.", hint)
 
 
 def models(pattern: str = "*", limit: int | None = None) -> Models:
@@ -91,7 +91,7 @@ def models(pattern: str = "*", limit: int | None = None) -> Models:
     wild = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
     names = [name for name in known_names() if fnmatch.fnmatch(name.lower(), wild.lower())]
     if not names:
-        raise FastmagicError(f"No architecture fits {pattern!r}.", did_you_mean(pattern.strip("*"), known_names()))
+        raise NotFoundError(f"No architecture fits {pattern!r}.", did_you_mean(pattern.strip("*"), known_names()))
     return Models(names[:limit], len(names))
 
 
@@ -186,7 +186,7 @@ def _timm_name(arch: str) -> str | None:
     if len(ends) == 1:
         return ends[0]
     have = f"There are {', '.join(tags[:6])}." if tags else f"timm has no weights for {base}."
-    raise FastmagicError(f"timm's {base} has no weights called {tag!r}.", did_you_mean(arch, tags) or have)
+    raise NotFoundError(f"timm's {base} has no weights called {tag!r}.", did_you_mean(arch, tags) or have)
 
 
 def fixed_size(arch: Architecture) -> int | None:
@@ -267,9 +267,9 @@ def require_weights(arch: Architecture, offline: bool = False, timeout: float = 
         FastmagicError: there are none, or they cannot be had from here; names what is cached.
     """
     if not arch.pretrained:
-        raise FastmagicError(
+        raise WeightsError(
             f"{arch.library} has no pretrained weights for {arch.name}.",
-            "Train from scratch with --no-pretrained, or choose another: %models resnet",
+            "Train from scratch with `pretrained=False`, or choose another: `models('resnet')`",
         )
     if arch.library == "yours" or cached_file(arch):
         return
@@ -282,9 +282,9 @@ def require_weights(arch: Architecture, offline: bool = False, timeout: float = 
     at_hand = f"On this machine there are weights for {', '.join([*have[:-1][:4], OURS])}."
     host = urlparse(url or "").hostname or "its host"
     why = "FastMagic.offline is on" if offline else f"{host} does not answer (on Kaggle: Settings > Internet)"
-    raise FastmagicError(
+    raise WeightsError(
         f"The pretrained weights of {arch.name} are not on this machine, and {why}.\n{at_hand}",
-        f"Train the backbone that comes with fastmagic: %train dls {OURS}. Or --weights FILE, or --no-pretrained.",
+        f"Train the backbone that comes with fastmagic: `train(dls, {OURS!r})`. Or `weights=FILE`, or `pretrained=False`.",
     )
 
 

@@ -23,7 +23,7 @@ from ..data.items import vocab as vocab_of
 from ..data.listing import Listing, count_labels, is_blank, read_source
 from ..data.quarantine import HOME
 from ..data.scan import Scan
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import AnswerError, FastmagicError, NotFoundError, did_you_mean, few
 from . import suspects
 from .forward import Progress
 from .learner_file import as_learner
@@ -513,14 +513,14 @@ class Curation:
         names = [str(name).strip() for name in (to if isinstance(to, list) else [to] if to is not None else [])]
         for name in names:
             if not name and not isinstance(to, list):
-                raise FastmagicError("Which label?", f"There are {few(known)}.")
+                raise AnswerError("Which label?", f"There are {few(known)}.")
             if name not in known and not self.new_labels:
                 hint = did_you_mean(name, known) or f"There are {few(known)}."
-                raise FastmagicError(f"No class {name!r}.", hint)
+                raise NotFoundError(f"No class {name!r}.", hint)
             if any(c in name for c in "/\\\0") or name in (".", "..") or name.startswith("."):
-                raise FastmagicError(f"{name!r} cannot be the name of a class folder.", "Use letters, digits, _ and -.")
+                raise AnswerError(f"{name!r} cannot be the name of a class folder.", "Use letters, digits, _ and -.")
         if action == "relabel" and not names and self.kind == "class":
-            raise FastmagicError("Which label?", f"There are {few(known)}.")
+            raise AnswerError("Which label?", f"There are {few(known)}.")
         return names if isinstance(to, list) else names[0] if names else []
 
     @property
@@ -668,7 +668,7 @@ def curate(
     if not len(listing):
         raise FastmagicError(f"There is nothing to clean in '{what}': it holds no pictures.", "Name another folder.")
     if split is not None and split not in set(listing.splits or ()):
-        raise FastmagicError(f"There is no {split} set here.", "Leave --split out.")
+        raise FastmagicError(f"There is no {split} set here.", "Leave `split` out.")
     return Curation(listing, what if hasattr(what, "loaders") else None, to=to)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.digits import cache_folder
-from ..errors import FastmagicError
+from ..errors import FastmagicError, UnreadableError
 
 SIZE, BATCH = 96, 64  # px a side that pictures are squeezed to, and pictures a forward pass
 FEATURES = 288
@@ -123,7 +123,7 @@ def embed(items: Any, progress: Callable[[int, int], object] | bool | None = Tru
     kept = [i for i, key in enumerate(keys) if key in vectors]
     failed = [(item, _why(item)) for item, key in zip(listed, keys, strict=True) if key not in vectors]
     if failed and not kept:
-        raise FastmagicError(f"None of {len(failed)} pictures can be opened: {failed[0][1]}", "%check tells which.")
+        raise UnreadableError(f"None of {len(failed)} pictures can be opened: {failed[0][1]}", "`check` tells which.")
     stacked = np.stack([vectors[keys[i]] for i in kept]) if kept else np.empty((0, FEATURES))
     return Embeddings([listed[i] for i in kept], stacked.astype("f4"), failed)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.targets import Target
-from ..errors import FastmagicError, did_you_mean
+from ..errors import AnswerError, did_you_mean
 from ..kinds import Kind
 
 
@@ -53,9 +53,9 @@ def evaluated(text: str, names: Mapping[str, Any], user: Mapping[str, Any], what
         missing = error.name or ""
         hint = did_you_mean(missing, [name for name in known if not name.startswith("_")])
         example = "For instance accuracy, or F1Score()." if what == "metrics" else "Make it in a cell above."
-        raise FastmagicError(f"{what}: there is no {missing!r}.", hint or example) from None
+        raise AnswerError(f"{what}: there is no {missing!r}.", hint or example) from None
     except Exception as error:
-        raise FastmagicError(f"{what}: {text} does not work here: {type(error).__name__}: {error}.") from error
+        raise AnswerError(f"{what}: {text} does not work here: {type(error).__name__}: {error}.") from error
 
 
 def try_metrics(metrics: Any, target: Target) -> None:
@@ -68,14 +68,14 @@ def try_metrics(metrics: Any, target: Target) -> None:
         return
     for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
         if not callable(metric):
-            raise FastmagicError(f"metrics: a {type(metric).__name__} is no metric.", "For instance --metrics accuracy")
+            raise AnswerError(f"metrics: a {type(metric).__name__} is no metric.", "For instance `metrics=accuracy`")
         try:
             # scikit-learn's metrics, wrapped by fastai, take classes; the others take scores.
             wrapped = getattr(metric, "dim_argmax", None) is not None
             metric(torch.arange(classes) if wrapped else torch.eye(classes), torch.arange(classes))
         except ValueError as error:
             if "average" in str(error):
-                raise FastmagicError(
+                raise AnswerError(
                     f"metrics: one of them needs to know how to average {classes} classes.",
                     "For instance F1Score(average='macro').",
                 ) from error

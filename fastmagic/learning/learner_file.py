@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.pictures import no_such_file
-from ..errors import FastmagicError
+from ..errors import AnswerError, FastmagicError, UnreadableError
 
 
 def as_learner(learn: Any) -> Any:
@@ -24,15 +24,13 @@ def as_learner(learn: Any) -> Any:
         if not path.exists():
             raise no_such_file(path.absolute())
         if path.is_dir():
-            raise FastmagicError(
-                f"'{path}' is a folder.", "Give a file made by `learn.export()`, such as 'export.pkl'."
-            )
+            raise AnswerError(f"'{path}' is a folder.", "Give a file made by `learn.export()`, such as 'export.pkl'.")
         stat = path.stat()
         return _load(path.resolve(), stat.st_mtime_ns, stat.st_size)
     if learn is None:
-        raise FastmagicError("There is no learner.", "Train one first: `%train dls resnet18`.")
+        raise FastmagicError("There is no learner.", "Train one first: `train(dls, 'resnet18')`")
     if not (hasattr(learn, "dls") and hasattr(learn, "model") and hasattr(learn, "loss_func")):
-        raise FastmagicError(
+        raise AnswerError(
             f"A {type(learn).__name__} is no fastai learner.",
             "Give a `Learner`, or the path of an exported one.",
         )
@@ -51,7 +49,7 @@ def _load(path: Path, mtime_ns: int, size: int) -> Any:
     except Exception as error:
         if "Custom classes" not in str(error):
             fix = "Weights alone (`learn.save`) do not make a learner; export the whole with `learn.export()`."
-            raise FastmagicError(f"'{path.name}' is not an exported learner: {error}".splitlines()[0], fix) from error
+            raise UnreadableError(f"'{path.name}' is not an exported learner: {error}".splitlines()[0], fix) from error
         cause = f"'{path.name}' uses something that is not defined here: {str(error).splitlines()[-1].strip()}."
         raise FastmagicError(
             cause, "Define it in the notebook as it was where the model was trained, then try again."

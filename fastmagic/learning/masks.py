@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.items import holds_masks, item_list, item_source
-from ..errors import FastmagicError
+from ..errors import FastmagicError, UnreadableError
 from .forward import Progress, Transforms, each_batch
 from .learner_file import as_learner
 
@@ -148,7 +148,7 @@ def _compute(learn: Any, split: str, dataset: Any, progress: Progress | None) ->
     def stop(index: int, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         where = f"Item {index} of the {split} set, {found.items[index]}, or its mask cannot be opened"
-        raise FastmagicError(f"{where} ({why}).", "Mend or remove it; `check` finds all such files.") from error
+        raise UnreadableError(f"{where} ({why}).", "Mend or remove it; `check` finds all such files.") from error
 
     columns, values, lengths, losses = [], [], [0], []
     ignored: set[int] = set()

@@ -19,7 +19,7 @@ from ..data.pictures import (
     picture_class,
 )
 from ..data.tables import read_table
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 from ..kinds import TABLE
 from .forward import (
     Progress,
@@ -192,7 +192,7 @@ def _many(item: Any) -> Any:
     import pandas as pd
 
     if item is None:
-        raise FastmagicError(
+        raise AnswerError(
             "There is nothing to predict.", "Give a file, an address, a folder, a picture or a DataFrame."
         )
     if isinstance(item, pd.DataFrame):
@@ -273,7 +273,7 @@ def _predict_many(
     failed = [(names[position], _why(error)) for position, error in sorted(reasons.items())]
     if failed and not outputs.indices:
         first = f"{failed[0][0]}: {failed[0][1]}".splitlines()[0]
-        raise FastmagicError(
+        raise UnreadableError(
             f"None of the {len(failed)} items could be read. {first}", "Names with spaces go in quotes."
         )
     if outputs.indices:
@@ -293,7 +293,7 @@ def _predict_by_loader(
     import pandas as pd
 
     if item is None:
-        raise FastmagicError("There is nothing to predict.", "Give a row, a DataFrame, a text or a list of texts.")
+        raise AnswerError("There is nothing to predict.", "Give a row, a DataFrame, a text or a list of texts.")
     started = time.perf_counter()
     if TABLE.holds(learn.dls):
         items, one = TABLE.rows(item)
@@ -335,7 +335,7 @@ def _entry(item: Any, kind: Any) -> Any:
     looks = any(hasattr(item, trait) for trait in ("ndim", "convert", "read"))  # an array, a PIL image, a file
     if looks or isinstance(item, (bytes, bytearray)):
         return open_picture(item, kind)
-    raise FastmagicError(f"A {type(item).__name__} is nothing this model can look at.", ACCEPTED_ARRAYS)
+    raise AnswerError(f"A {type(item).__name__} is nothing this model can look at.", ACCEPTED_ARRAYS)
 
 
 def _open(item: Any, transforms: Transforms, kind: Any) -> tuple[Any, ...]:
@@ -345,7 +345,7 @@ def _open(item: Any, transforms: Transforms, kind: Any) -> tuple[Any, ...]:
     except FileNotFoundError as error:
         raise no_such_file(Path(error.filename).absolute()) from error
     except AssertionError as error:
-        raise FastmagicError(f"A {type(item).__name__} is nothing this model can look at.", str(error)) from error
+        raise AnswerError(f"A {type(item).__name__} is nothing this model can look at.", str(error)) from error
 
 
 def _is_row(item: Any) -> bool:
@@ -367,7 +367,7 @@ def _column_of(frame: Any, transforms: Transforms, column: str | None) -> Any:
     if column is not None:
         if column not in frame:
             fix = did_you_mean(column, map(str, frame.columns)) or f"There are {few(frame.columns)}."
-            raise FastmagicError(f"No column '{column}'.", fix)
+            raise NotFoundError(f"No column '{column}'.", fix)
         return column
     if not len(frame):
         raise FastmagicError("The DataFrame has no rows.")
@@ -380,9 +380,9 @@ def _column_of(frame: Any, transforms: Transforms, column: str | None) -> Any:
     for name in frame.columns:
         if isinstance(first[name], (str, Path)) and (is_url(first[name]) or Path(first[name]).expanduser().is_file()):
             return name
-    raise FastmagicError(
+    raise NotFoundError(
         f"No column names files that exist; there are {few(frame.columns)}.",
-        "Name the one that does: `column=`.",
+        "Name the one that does: `column='file'`.",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..data.items import SPLITS, holds_masks, item_list, item_source, source_in
 from ..data.pictures import thumbnail
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import FastmagicError, NotFoundError, RefusedError, UnreadableError, did_you_mean, few
 from ..kinds import TABLE
 from ..render import Picture, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
 from .forward import (
@@ -137,7 +137,7 @@ class Results:
             if label is not None:
                 if label not in self.vocab:
                     fix = did_you_mean(str(label), map(str, self.vocab)) or f"There are {few(self.vocab)}."
-                    raise FastmagicError(f"No class '{label}'.", fix)
+                    raise NotFoundError(f"No class '{label}'.", fix)
                 frame = frame[
                     [label in value if isinstance(value, list) else label == value for value in frame[column]]
                 ]
@@ -403,19 +403,19 @@ def results_code(learn_expr: str = "learn", split: str = "valid") -> str:
 
 def _dataset(learn: Any, split: str) -> tuple[Any, Any]:
     if split not in SPLITS:
-        raise FastmagicError(f"No split '{split}'.", did_you_mean(split, SPLITS, 1) or "There are 'train' and 'valid'.")
+        raise NotFoundError(f"No split '{split}'.", did_you_mean(split, SPLITS, 1) or "There are 'train' and 'valid'.")
     loaders = learn.dls.loaders
     sizes = [len(loader.dataset) for loader in loaders]
     number = SPLITS.index(split)
     if not any(sizes):
-        raise FastmagicError("This learner carries no data, as exported ones do not.", "Set `learn.dls` first.")
+        raise RefusedError("This learner carries no data, as exported ones do not.", "Set `learn.dls` first.")
     if number >= len(sizes) or not sizes[number]:
         name = "validation" if split == "valid" else "training"
         fix = "Split one off where the data are built: `splitter = RandomSplitter(0.2, seed=42)`."
         raise FastmagicError(f"There is no {name} set.", fix)
     dataset = loaders[number].dataset
     if len(getattr(dataset, "tls", [])) == getattr(dataset, "n_inp", None):
-        raise FastmagicError("These items have no labels to compare with.", "Use `predict`.")
+        raise RefusedError("These items have no labels to compare with.", "Use `predict`.")
     return dataset, loaders[number]
 
 
@@ -428,7 +428,7 @@ def _compute(learn: Any, split: str, dataset: Any, loader: Any, progress: Progre
         def stop(index: int, error: Exception) -> None:
             where = f"Item {index} of the {split} set, {_row_name(items[index], index)}, cannot be opened"
             why = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise FastmagicError(f"{where} ({why}).", "Mend or remove it; `check` finds all such files.") from error
+            raise UnreadableError(f"{where} ({why}).", "Mend or remove it; `check` finds all such files.") from error
 
         outputs = run_pass(learn, raw, with_target=True, on_error=stop, progress=progress)
         transforms = Transforms(learn.dls)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import program
-from ..errors import FastmagicError
+from ..errors import AnswerError, FastmagicError, OutOfMemoryError, RefusedError, WeightsError
 from ..kinds import Asked, Kind, Learning, kind_of
 from ..kinds.image import first_item
 from ..kinds.kind import plain_loaders, steps
@@ -229,7 +229,7 @@ class Training:
                 pass  # what follows a stop, such as looking for the valley of too few points, may fail
             elif out_of_memory(error):
                 let_go(learn, error, names)
-                raise FastmagicError(*self._memory_advice()) from None
+                raise OutOfMemoryError(*self._memory_advice()) from None
             elif (
                 learn is not None
                 and not vars(learn.recorder).get("losses")
@@ -264,12 +264,12 @@ class Training:
             except StopIteration as error:
                 raise FastmagicError(
                     f"fastai cannot cut {self.learning.name} into body and head: it has no pooling layer.",
-                    f"timm's architectures work as they are: %models {self.learning.name.split('_')[0]}",
+                    f"timm's architectures work as they are: `models({self.learning.name.split('_')[0]!r})`",
                 ) from error
             except RuntimeError as error:
                 if "loading state_dict" not in str(error):
                     raise
-                raise FastmagicError(
+                raise WeightsError(
                     f"The weights do not fit {self.learning.name} with these classes.",
                     "Name the architecture that they were saved from, and the same classes.",
                 ) from error
@@ -279,7 +279,7 @@ class Training:
         smaller = max(1, self.learning.bs // 2)
         cause = f"Out of memory with batches of {self.learning.bs} ({self.learning.name}); what was held is free again."
         if self.learning.bs > 1:
-            return cause, f"Try --bs {smaller} (bs={smaller}), or {self.kind.lighter}."
+            return cause, f"Try `bs={smaller}`, or {self.kind.lighter}."
         return cause, f"Try a smaller model or {self.kind.lighter}."
 
 
@@ -317,7 +317,7 @@ def plan(
     learning = kind.learning(dls, asked)
     notes += learning.notes
     if learning.epochs < 1:
-        raise FastmagicError(f"{epochs} epochs train nothing.", "Give at least one: --epochs 3.")
+        raise AnswerError(f"{epochs} epochs train nothing.", "Give at least one: `epochs=3`")
     user, names, typed = namespace or {}, dict(learning.names), list(learning.typed)
     metric_text = kind.metrics[learning.target.kind]
     if metrics is not None:
@@ -334,7 +334,7 @@ def plan(
         if torch.cuda.is_available():
             learner.append("learn.to_fp16()")
         else:
-            notes.append("No GPU here, so --mixed is left out: it would change nothing.")
+            notes.append("No GPU here, so `mixed` is left out: it would change nothing.")
     callbacks: list[str] = []
     if cbs is not None:
         text = source_of("cbs", cbs, names, kind)
@@ -349,7 +349,7 @@ def plan(
     fit = []
     rate = "lr" if lr == "auto" else repr(lr) if lr is not None else f"{learning.lr:g}" if learning.lr else ""
     if isinstance(lr, str) and lr != "auto":
-        raise FastmagicError(f"lr={lr!r} is no learning rate.", "Give a number such as 2e-3, or 'auto'.")
+        raise AnswerError(f"lr={lr!r} is no learning rate.", "Give a number such as 2e-3, or 'auto'.")
     if lr == "auto":
         fit.append("lr = learn.lr_find(show_plot=False).valley")
     extra = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
@@ -389,8 +389,8 @@ def _kind(dls: Any) -> Kind:
     """
     kind = kind_of(dls)
     if kind is None:
-        raise FastmagicError(
-            f"%train trains on images and tables; the first item of these data is a {type(first_item(dls)[0]).__name__}.",
+        raise RefusedError(
+            f"`train` trains on images and tables; the first item of these data is a {type(first_item(dls)[0]).__name__}.",
             "For other data use fastai's own learners: collab_learner, text_classifier_learner.",
         )
     return kind
@@ -431,7 +431,7 @@ def _checked(dls: Any) -> str:
     wrong = [finding for finding in report if finding.severity == "error" and finding.kind != "no-batch"]
     if wrong:
         cause = "\n".join(finding.message for finding in wrong[:2])
-        raise FastmagicError(cause, f"{wrong[0].fix} (--no-check trains all the same.)")
+        raise RefusedError(cause, f"{wrong[0].fix} (`checks=False` trains all the same.)")
     return report.headline()
 
 
@@ -440,7 +440,7 @@ def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[
     if total >= least:
         return []
     smaller = next((b for b in (64, 32, 16, 8, 4) if b < bs and n // b * max(1, total // max(steps, 1)) >= least), None)
-    ways = [f"--bs {smaller}"] if smaller else []
-    ways.append(f"--epochs {math.ceil(least / max(steps, 1))}")
+    ways = [f"`bs={smaller}`"] if smaller else []
+    ways.append(f"`epochs={math.ceil(least / max(steps, 1))}`")
     start = " from scratch" if scratch else ""
     return [f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much{start}: try {' or '.join(ways)}."]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError, did_you_mean
+from ..errors import NotFoundError, WeightsError, did_you_mean
 from .architectures import Architecture
 
 
@@ -19,7 +19,7 @@ def weights_lines(file: Path, arch: Architecture) -> list[str]:
     if not file.is_file():
         folder = file.parent
         near = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        raise FastmagicError(f"There is no file {str(file)!r}.", did_you_mean(file.name, near))
+        raise NotFoundError(f"There is no file {str(file)!r}.", did_you_mean(file.name, near))
     safe = file.suffix == ".safetensors"
     if safe:
         load = ["from safetensors.torch import load_file", f"state = load_file({str(file)!r})"]
@@ -36,13 +36,13 @@ def weights_lines(file: Path, arch: Architecture) -> list[str]:
     try:
         exec("\n".join(load), names)
     except Exception as error:
-        raise FastmagicError(
+        raise WeightsError(
             f"{file.name} cannot be read as weights: {type(error).__name__}.",
-            "It takes what learn.save wrote (.pth), or .safetensors; an exported .pkl goes to %predict.",
+            "It takes what learn.save wrote (.pth), or .safetensors; an exported .pkl goes to `predict`.",
         ) from error
     state = names["state"]
     if not isinstance(state, dict):
-        raise FastmagicError(
+        raise WeightsError(
             f"{file.name} holds a {type(state).__name__}, not weights by name.",
             "Save with learn.save('name').",
         )
@@ -66,7 +66,7 @@ def weights_lines(file: Path, arch: Architecture) -> list[str]:
     # The classifier may be missing or have other classes; the body may not.
     matching = sum(1 for k, v in bare.items() if k in state and state[k].shape == v.shape)
     if matching < 0.9 * len(bare) - 4:
-        raise FastmagicError(
+        raise WeightsError(
             f"{file.name} does not fit {arch.name}: {matching} of {len(bare)} tensors match.",
             "Name the architecture that these weights belong to.",
         )

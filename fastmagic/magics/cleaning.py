@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import AnswerError
 from ..render import short_path
 from .learning import _progress
 from .magic import Call, Option, magic
@@ -57,7 +57,7 @@ def clean(call: Call) -> Any:
 
     options = call.options
     if options["what"] is None and call.session.newest("Learner", "DataLoaders") is None:
-        raise FastmagicError(
+        raise AnswerError(
             "What should be cleaned?", "Name a folder, a CSV file, DataLoaders or a Learner: %clean FOLDER"
         )
     what = call.input("what", "Learner", "DataLoaders")
@@ -65,7 +65,7 @@ def clean(call: Call) -> Any:
         name for name in ("status", "undo", "redo", "export", "replay", "apply", "revert", "code") if options[name]
     ]
     if len(tasks) > 1:
-        raise FastmagicError(f"--{tasks[0]} and --{tasks[1]} are two things.", "Do one after the other.")
+        raise AnswerError(f"--{tasks[0]} and --{tasks[1]} are two things.", "Do one after the other.")
     title = call.words["what"] if isinstance(what, str) else ""
     if tasks:
         found = curate(what, path=options["path"], to=options["to"], predict=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import AnswerError, NotFoundError
 from .magic import Call, Option, magic
 from .session import is_a
 from .values import NewName, Number, Place, Value
@@ -101,7 +101,7 @@ def datablock(call: Call) -> Any:
     items = planned.kind.grid(dls, wanted) if wanted else None
     if items is not None:
         call.show(items)
-    _warn(listing)
+    _warn(call, listing)
     return dls
 
 
@@ -119,7 +119,7 @@ def _plan_of_newest(call: Call) -> Any:
 def _newest_source(call: Call) -> Any:
     newest = call.session.newest("PurePath")
     if newest is None:
-        raise FastmagicError("Which data? No source was given.", "Write --from FOLDER, or --from digits to try it.")
+        raise AnswerError("Which data? No source was given.", "Write --from FOLDER, or --from digits to try it.")
     call.words["from"] = newest[0]
     print(f"From {newest[0]} = {newest[1]}")
     return newest[1]
@@ -132,12 +132,13 @@ def _tell_worked_out(planned: Any, call: Call) -> None:
         print(planned.cell() if call.body is None else planned.cell(planned.worked))
 
 
-def _warn(listing: Any) -> None:
+def _warn(call: Call, listing: Any) -> None:
     """Say at once what the fast checks find; nothing where all is well."""
     from ..data.check import check_listing
 
     report = check_listing(listing, fast=True)
-    if len(list(report)):
+    if len(report):
+        report.words = call.said
         print(report)
 
 
@@ -167,14 +168,13 @@ def check(call: Call) -> Any:
     if what is None:
         newest = call.session.newest("DataLoaders") or call.session.newest("PurePath")
         if newest is None:
-            raise FastmagicError(
-                "What should be checked? There are no DataLoaders yet.", "Name a folder: %check FOLDER"
-            )
+            raise AnswerError("What should be checked? There are no DataLoaders yet.", "Name a folder: %check FOLDER")
         call.words["what"], what = newest
     if call.options["code"]:
         print(_check_code(call, what))
         return None
     report = run_check(what, fast=call.options["fast"], fix=call.options["fix"], undo=call.options["undo"])
+    report.words = call.said
     call.show(report)
     return report
 
@@ -204,5 +204,5 @@ def _check_code(call: Call, what: Any) -> str:
 
 def _files_of(columns: Any, table: str) -> str:
     if columns.file is None:
-        raise FastmagicError("No column of this table names files, so there is nothing to open.", "")
+        raise NotFoundError("No column of this table names files, so there is nothing to open.", "")
     return f"[Path(f{columns.prefix + '{name}' + columns.suffix!r}) for name in {table}[{columns.file!r}]]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import AnswerError
 from .magic import Call, Option, magic
 from .session import Session
 from .values import Choice, FileName, Number, Value, is_reference, paths
@@ -21,13 +21,13 @@ class _Class(Value):
             value = session.value(text[1:])
             if isinstance(value, (str, list, tuple, dict)):
                 return value
-            raise FastmagicError(f"{text[1:]!r} is a {type(value).__name__}; names of classes are needed.")
+            raise AnswerError(f"{text[1:]!r} is a {type(value).__name__}; names of classes are needed.")
         name, equals, queries = text.partition("=")
         if not equals:
             return text
         queries = queries.strip("\"'")
         if not name.strip() or not queries.strip():
-            raise FastmagicError(f"{text!r} is half a search.", 'Write bird="bird photo; bird sun photo".')
+            raise AnswerError(f"{text!r} is half a search.", 'Write bird="bird photo; bird sun photo".')
         return {name.strip(): queries}
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:
@@ -132,9 +132,7 @@ def _code(call: Call) -> str:
 
     options = call.options
     if options["from"]:
-        raise FastmagicError(
-            "--code shows a search; --from has none.", "fastai's part is download_images(dest, urls=…)."
-        )
+        raise AnswerError("--code shows a search; --from has none.", "fastai's part is download_images(dest, urls=…).")
     wanted = searches(options["classes"], "photo" if options["suffix"] is None else options["suffix"])
     folder = options["to"] or folder_of(wanted)
     listed = ",\n".join(f"    {label!r}: {[query for query, _ in queries]!r}" for label, queries in wanted.items())

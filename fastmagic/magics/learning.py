@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import AnswerError
 from .magic import Call, Option, magic
 from .session import Session
 from .short import short_message
@@ -23,7 +23,7 @@ class _Architecture(Expression):
             return value
         if not callable(value) or hasattr(value, "dls") or hasattr(value, "state_dict"):
             fix = "Give a name such as resnet18, or a function that makes a model."
-            raise FastmagicError(f"{text!r} is a {type(value).__name__}, not an architecture.", fix)
+            raise AnswerError(f"{text!r} is a {type(value).__name__}, not an architecture.", fix)
         session.saw(text.removeprefix("$"))
         return value
 
@@ -175,7 +175,7 @@ def train(call: Call) -> Any:
         print(planned.code(call.words["dls"].removeprefix("$"), options["into"] or "learn"))
         return None
     if options["detach"] and options["inline"]:
-        raise FastmagicError("--detach trains in a thread of its own, --inline in none.", "Choose one of them.")
+        raise AnswerError("--detach trains in a thread of its own, --inline in none.", "Choose one of them.")
     learn = _trained(call, planned)
     if learn is not None and (said := improvement(learn, dls)):
         print(said)
@@ -193,7 +193,7 @@ def _trained(call: Call, planned: Any) -> Any:
         watch = [EpochTable(print_lines())]
 
         def plain() -> Any:
-            return planned.run(watch, quiet=True, control=control)
+            return planned.run(watch, call.say, quiet=True, control=control)
 
         return _detached(call, TrainingRun(plain, control)) if options["detach"] else plain()
     from ..panels.kernel import pumping
@@ -201,19 +201,22 @@ def _trained(call: Call, planned: Any) -> Any:
 
     plot = LossPlot(planned.title, control, planned.total, whole=False)
 
+    def note(text: str) -> None:
+        plot.note(call.said(text))
+
     def train() -> Any:
         try:
-            learn = planned.run([plot], plot.note if options["detach"] else print, quiet=True, control=control)
+            learn = planned.run([plot], note if options["detach"] else call.say, quiet=True, control=control)
         except BaseException as error:
             if options["detach"]:  # no cell to fail
-                plot.note(short_message(error))
+                plot.note(short_message(error, call.said))
             plot.finish(f"failed: {type(error).__name__}")
             raise
         plot.finish("stopped" if control.asked else "")
         return learn
 
     control.can_extend = True
-    planned.announce()
+    planned.announce(call.say)
     plot.show()
     if options["inline"]:
         return train()
@@ -322,7 +325,7 @@ def predict(call: Call) -> Any:
     call.show(found)
     if options["csv"]:
         if not isinstance(found, Predictions):
-            raise FastmagicError(
+            raise AnswerError(
                 "--csv writes a table of many items, and this is one.",
                 "Give a folder, a glob or several items.",
             )
@@ -335,7 +338,7 @@ def _predictor(call: Call) -> Any:
 
     options = call.options
     if options["csv"] or options["column"]:
-        raise FastmagicError("What should be predicted?", "Name a file, URL, folder or variable: %predict bird.jpg")
+        raise AnswerError("What should be predicted?", "Name a file, URL, folder or variable: %predict bird.jpg")
     learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
     if options["code"]:
         texts = not isinstance(learn, str) and takes_texts(learn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import FastmagicError
+from ..errors import AnswerError
 
 
 def split(line: str) -> list[str]:
@@ -25,7 +25,7 @@ def split(line: str) -> list[str]:
         if _QUOTED.fullmatch(value):
             value = value[1:-1]
         elif _QUOTED.sub("", value).count("'") + _QUOTED.sub("", value).count('"'):
-            raise FastmagicError(
+            raise AnswerError(
                 "A quote is opened on this line and not closed.", 'Write names with spaces as "my birds".'
             )
         words.append(option + equals + value)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from ..errors import FastmagicError, closest, did_you_mean
+from ..errors import AnswerError, FastmagicError, NotFoundError, closest, did_you_mean
 from . import wait_for_preload
 from .line import has_statements, split
 from .session import Session
 from .short import shorten
 from .values import NewName, Value, Variable
+from .words import in_words_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ class Call:
     options: dict[str, Any]
     words: dict[str, Any]
     body: str | None = None
+    magic: Magic | None = None
+
+    def said(self, text: str) -> str:
+        """Return what the floors below say in Python in the words of the magic."""
+        return self.magic.in_words(text, self.body is not None) if self.magic is not None else text
+
+    def say(self, text: str) -> None:
+        print(self.said(text))
 
     def input(self, name: str, *type_names: str) -> Any:
         """Return a positional, or the newest variable of a type where it was left out.
@@ -72,7 +81,7 @@ class Call:
             return value
         newest = self.session.newest(*type_names)
         if newest is None:
-            raise FastmagicError(f"There is no {' or '.join(type_names)} yet.", _how_to_make(type_names[0]))
+            raise AnswerError(f"There is no {' or '.join(type_names)} yet.", _how_to_make(type_names[0]))
         self.words[name] = newest[0]
         self.session.saw(newest[0])
         if len(self.session.variables(*type_names)) > 1:
@@ -141,7 +150,7 @@ class Magic:
                 print(self.help())
                 return
             if cell is not None and not self.body and has_statements(cell):
-                raise FastmagicError(
+                raise AnswerError(
                     f"%%{self.name} takes no body.",
                     f"Write %{self.name} with one %, and the code in its own cell.",
                 )
@@ -153,8 +162,12 @@ class Magic:
             if name and value is not None:
                 session.bind(name, value)
         except (Exception, KeyboardInterrupt) as error:
-            shorten(error, shell)
+            shorten(error, shell, lambda text: self.in_words(text, cell is not None))
             raise
+
+    def in_words(self, text: str, cell: bool = False) -> str:
+        """Return what the floors below say in Python in the words of this magic; see `words`."""
+        return in_words_of(self.name, [option.name for option in self.options], text, cell)
 
     def parse(self, session: Session, words: list[str], cell: str | None = None) -> Call:
         """Return the call that the words of a line make.
@@ -167,7 +180,7 @@ class Magic:
         for word in [*rest]:
             if word.startswith("--"):
                 name = word.split("=")[0]
-                raise FastmagicError(
+                raise AnswerError(
                     f"%{self.name} has no option {name!r}.",
                     did_you_mean(name, [option.name for option in self.options if not option.positional])
                     or f"%{self.name} --help lists what it has.",
@@ -186,7 +199,7 @@ class Magic:
                 try:
                     options[option.key] = option.takes.parse(text, session)
                 except FastmagicError as error:
-                    raise FastmagicError(f"{option.name}: {error.cause}", error.fix) from None
+                    raise type(error)(f"{option.name}: {error.cause}", error.fix) from None
         for word in free:
             option, value = self._place(word, options, session)
             if option.many:
@@ -195,7 +208,7 @@ class Magic:
             else:
                 options[option.key] = value
                 texts[option.key] = word.removeprefix("$")
-        return Call(session, options, texts, cell if cell and cell.strip() else None)
+        return Call(session, options, texts, cell if cell and cell.strip() else None, self)
 
     def _place(self, word: str, options: dict[str, Any], session: Session) -> tuple[Option, Any]:
         """Return the positional a word is meant for, told by what the word is, and its value."""
@@ -206,22 +219,22 @@ class Magic:
                 return option, option.takes.parse(word, session)
         name, equals, value = word.partition("=")
         if equals and any(option.name == f"--{name}" for option in self.options):
-            raise FastmagicError(f"{word!r} is written --{name} {value} here.")
+            raise AnswerError(f"{word!r} is written --{name} {value} here.")
         if not open_:
             hint = did_you_mean(f"--{word}", [option.name for option in self.options], 1)
-            raise FastmagicError(f"%{self.name}: {word!r} is one word too many.", hint or self.usage())
+            raise AnswerError(f"%{self.name}: {word!r} is one word too many.", hint or self.usage())
         if len(open_) == 1:
             assert open_[0].takes is not None
             return open_[0], open_[0].takes.parse(word, session)
         candidates = [name for option in open_ if option.takes for name in option.takes.complete(word, session)]
         first = open_[0].takes
         if isinstance(first, Variable) and not session.variables(*first.type_names):
-            raise FastmagicError(f"There is no variable {word!r}.", _how_to_make(first.type_names[0]))
+            raise NotFoundError(f"There is no variable {word!r}.", _how_to_make(first.type_names[0]))
         # Names the user made are meant more often than one of a thousand architectures.
         mine = [name for name in closest(word, candidates, 8) if name in session.namespace]
         hint = did_you_mean(word, mine or candidates)
         wanted = " nor ".join(option.help.split(";")[0] for option in open_)
-        raise FastmagicError(f"{word!r} is neither {wanted}.", hint or f"%{self.name} --help shows examples.")
+        raise AnswerError(f"{word!r} is neither {wanted}.", hint or f"%{self.name} --help shows examples.")
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = _Parser(prog=f"%{self.name}", add_help=False, allow_abbrev=False)
@@ -272,7 +285,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         text = message.replace("argument ", "").replace("expected one argument", "needs a value")
-        raise FastmagicError(f"%{self.magic.name}: {text}.", f"%{self.magic.name} --help shows examples.")
+        raise AnswerError(f"%{self.magic.name}: {text}.", f"%{self.magic.name} --help shows examples.")
 
 
 def magic(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import FastmagicError
+from ..errors import AnswerError
 from .learning import _after_learner, _progress
 from .magic import Call, Option, magic
 from .session import Session
@@ -112,7 +112,7 @@ def pixels(call: Call) -> Any:
 
     options, session = call.options, call.session
     if options["what"] is None and session.newest("Learner", "DataLoaders") is None:
-        raise FastmagicError("What should be looked at?", "Name a picture, or data: %pixels bird.jpg")
+        raise AnswerError("What should be looked at?", "Name a picture, or data: %pixels bird.jpg")
     what = call.input("what", "Learner", "DataLoaders")
     index = options["index"] if options["index"] is not None else options["item"]
     if options["code"]:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ..errors import FastmagicError, did_you_mean
+from ..errors import NotFoundError, did_you_mean
 from .settings import FastMagic
 
 
@@ -87,12 +87,12 @@ class Session:
         """
         name, *attributes = expression.split(".")
         if name not in self.namespace:
-            raise FastmagicError(f"There is no variable {name!r}.", did_you_mean(name, self.variables()))
+            raise NotFoundError(f"There is no variable {name!r}.", did_you_mean(name, self.variables()))
         value = self.namespace[name]
         for attribute in attributes:
             if not hasattr(value, attribute):
                 hint = did_you_mean(attribute, (n for n in dir(value) if not n.startswith("_")))
-                raise FastmagicError(f"{name!r} ({type(value).__name__}) has no attribute {attribute!r}.", hint)
+                raise NotFoundError(f"{name!r} ({type(value).__name__}) has no attribute {attribute!r}.", hint)
             value = getattr(value, attribute)
         self.saw(name)
         return value

@@ -7,7 +7,7 @@ from typing import Any
 from traitlets import Bool, Int, Unicode
 from traitlets.config import Configurable
 
-from ..errors import FastmagicError, did_you_mean
+from ..errors import NotFoundError, did_you_mean
 
 
 class FastMagic(Configurable):
@@ -48,5 +48,5 @@ class FastMagic(Configurable):
         for name in config.get(type(self).__name__, {}):
             if name not in names:
                 hint = did_you_mean(name, names) or f"Settings: {', '.join(sorted(names))}."
-                raise FastmagicError(f"FastMagic has no setting {name!r}.", hint)
+                raise NotFoundError(f"FastMagic has no setting {name!r}.", hint)
         super().update_config(config)

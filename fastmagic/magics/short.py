@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import FastmagicError
 
 
-def shorten(error: BaseException, shell: Any) -> None:
+def shorten(error: BaseException, shell: Any, words: Callable[[str], str]) -> None:
     """Make IPython show an error in at most five lines; it still fails the cell, and `%tb` shows all of it.
 
     IPython prints what `_render_traceback_` of an exception returns (`InteractiveShell.showtraceback`). It may ask more
-    than once, so the full form is given when `%tb` is the one that asks, not on the second call.
+    than once, so the full form is given when `%tb` is the one that asks, not on the second call. `words` puts what
+    speaks Python into the words of the magic.
     """
 
     def render() -> list[str]:
         if _asked_by_tb():
             return list(shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__))
-        return [short_message(error)]
+        return [short_message(error, words)]
 
     error._render_traceback_ = render  # type: ignore[attr-defined]
 
 
-def short_message(error: BaseException) -> str:
+def short_message(error: BaseException, words: Callable[[str], str] = str) -> str:
     """Return what a person is told: cause and next step, and where in their own code it happened, in five lines."""
     if isinstance(error, FastmagicError):
-        what, fix = error.cause.splitlines(), error.fix.splitlines()
+        what, fix = words(error.cause).splitlines(), words(error.fix).splitlines()
         more = ["%tb shows more."] if error.__cause__ else []
         # What is too long loses lines of its cause, never the next step.
         return "\n".join([*what[: max(1, 5 - len(fix) - len(more))], *fix, *more])

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import AnswerError, NotFoundError, did_you_mean, few
 from .session import Session, is_a
 
 
@@ -58,9 +58,9 @@ class Number(Value):
         except (TypeError, ValueError):
             what = "a whole number" if self.number is int else "a number"
             words = f" or {' or '.join(self.words)}" if self.words else ""
-            raise FastmagicError(f"{text!r} is not {what}{words}.") from None
+            raise AnswerError(f"{text!r} is not {what}{words}.") from None
         if self.minimum is not None and number < self.minimum:
-            raise FastmagicError(f"{text} is too small: at least {self.minimum}.")
+            raise AnswerError(f"{text} is too small: at least {self.minimum}.")
         return number
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:
@@ -77,7 +77,7 @@ class Choice(Value):
     def convert(self, text: str, session: Session) -> str:
         if text not in self.words:
             hint = did_you_mean(text, self.words, 1) or f"Choose from {', '.join(self.words)}."
-            raise FastmagicError(f"{text!r} is not possible here.", hint)
+            raise AnswerError(f"{text!r} is not possible here.", hint)
         return text
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:
@@ -94,14 +94,14 @@ class Variable(Value):
     def parse(self, text: str, session: Session) -> Any:
         name = text.removeprefix("$")
         if not all(part.isidentifier() for part in name.split(".")):
-            raise FastmagicError(f"{text!r} is not a variable name.", f"A {self.wanted} is needed here.")
+            raise AnswerError(f"{text!r} is not a variable name.", f"A {self.wanted} is needed here.")
         if name.split(".")[0] not in session.namespace:
             names = session.variables(*self.type_names)
             have = f"There is {few(names)}." if names else f"No {self.wanted} has been made yet."
-            raise FastmagicError(f"There is no variable {name!r}.", did_you_mean(name, names) or have)
+            raise NotFoundError(f"There is no variable {name!r}.", did_you_mean(name, names) or have)
         value = session.value(name)
         if not is_a(value, self.type_names):
-            raise FastmagicError(f"{name!r} is a {type(value).__name__}, but a {self.wanted} is needed here.")
+            raise AnswerError(f"{name!r} is a {type(value).__name__}, but a {self.wanted} is needed here.")
         return value
 
     @property
@@ -130,7 +130,7 @@ class Place(Value):
             return session.value(text)
         if text.isidentifier() and text in session.namespace and not os.path.exists(text):
             kind = type(session.namespace[text]).__name__
-            raise FastmagicError(
+            raise AnswerError(
                 f"{text!r} is of type {kind}, which cannot be used here.", "Give a path, or ./name for a file."
             )
         return text
@@ -159,7 +159,7 @@ class NewName(Value):
     def parse(self, text: str, session: Session) -> str:
         name = text.removeprefix("$")
         if not name.isidentifier() or keyword.iskeyword(name):
-            raise FastmagicError(f"{text!r} cannot be a variable name.", "Use letters, digits and _, as in my_dls.")
+            raise AnswerError(f"{text!r} cannot be a variable name.", "Use letters, digits and _, as in my_dls.")
         return name
 
 
@@ -176,7 +176,7 @@ class Expression(Value):
         try:
             ast.parse(text, mode="eval")
         except SyntaxError:
-            raise FastmagicError(f"{text!r} is not a Python expression.") from None
+            raise AnswerError(f"{text!r} is not a Python expression.") from None
         return Evaluated(text, session)
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:

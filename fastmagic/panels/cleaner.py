@@ -11,7 +11,7 @@ from typing import Any
 
 from ..data.decisions import Batch
 from ..data.pictures import thumbnail
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 from ..learning.curation import SORTS, Curation, curate
 from ..learning.forward import Progress
 from ..learning.improvement import remember
@@ -101,7 +101,7 @@ class Cleaner(Panel):
         import pandas as pd
 
         if name not in TITLES:
-            raise FastmagicError(f"No queue {name!r}.", did_you_mean(name, TITLES) or f"There are {', '.join(TITLES)}.")
+            raise NotFoundError(f"No queue {name!r}.", did_you_mean(name, TITLES) or f"There are {', '.join(TITLES)}.")
         self.curation.wait()
         rows, positions = [], self.curation.positions(name).tolist()
         for i in positions:
@@ -132,7 +132,7 @@ class Cleaner(Panel):
             position = places.get(str(item)) if isinstance(item, (str, Path)) else int(item)
             if position is None or not 0 <= position < len(self.curation):
                 hint = did_you_mean(str(item), places) or f"There are {few(self.curation.names)}."
-                raise FastmagicError(f"There is no item '{item}'.", hint)
+                raise NotFoundError(f"There is no item '{item}'.", hint)
             positions.append(position)
         self.curation.decide(positions, action, to)
         self._elsewhere_too(positions)
@@ -292,7 +292,7 @@ class Cleaner(Panel):
         try:
             return {"sound": Encoded(path.read_bytes(), kinds.get(path.suffix.lower(), "audio/ogg"))}
         except OSError as error:
-            raise FastmagicError(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
+            raise UnreadableError(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
 
     def on_plan(self) -> dict[str, Any]:
         """Return what applying the decisions would do."""
@@ -309,7 +309,7 @@ class Cleaner(Panel):
         title = {"move": "Move files", "csv": "Write a corrected table", "map": "Build new DataLoaders"}[plan.how]
         problem = ""
         if plan.how == "map" and found.source_dls is None and plan.steps and not found.cleaning.builds:
-            problem = f"{plan.why} Open the cleaner with the DataLoaders, and they are built anew: %clean dls"
+            problem = f"{plan.why} Open the cleaner with the DataLoaders, and they are built anew: `clean(dls)`"
         lines = plan.sentences(found.journal.folder)
         more = len(plan.steps) - len(examples)
         return {

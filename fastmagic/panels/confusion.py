@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.decisions import Journal, Made, data_folder
 from ..data.items import item_source
-from ..errors import FastmagicError, did_you_mean, few
+from ..errors import AnswerError, FastmagicError, NotFoundError, did_you_mean, few
 from ..learning.confusion import ORDERS, Snapshot, keys, orders, rates, seen_before
 from ..learning.forward import Progress
 from ..learning.learner_file import as_learner
@@ -164,7 +164,7 @@ class ConfusionView(Panel):
             for name in to if isinstance(to, list) else [to]:
                 if str(name) not in map(str, found.vocab):
                     hint = did_you_mean(str(name), map(str, found.vocab)) or f"There are {few(found.vocab)}."
-                    raise FastmagicError(f"No class {str(name)!r}.", hint)
+                    raise NotFoundError(f"No class {str(name)!r}.", hint)
         was = [_plain(found.targets[i]) if found.kind != "pixels" else None for i in positions]
         action = "clear" if action == "undo" else action
         self.journal.note((Made(file, action, w, to) for file, w in zip(files, was, strict=True)), by="confusion")
@@ -617,7 +617,7 @@ def confusion(
     for name, value, known in (("order", order, (None, *ORDERS)), ("normalize", normalize, NORMALIZE)):
         if value not in known:
             names = ", ".join(repr(word) for word in known)
-            raise FastmagicError(f"No {name} {value!r}.", f"There are {names}.")
+            raise NotFoundError(f"No {name} {value!r}.", f"There are {names}.")
     if isinstance(learn, (Results, MaskResults)):
         found, folder = learn, _folder(learn.items, learn.vocab)
         learn = None
@@ -650,7 +650,7 @@ def _snapshot(before: Any) -> Snapshot:
         return Snapshot.of(before.results)
     if isinstance(before, (Results, MaskResults)):
         return Snapshot.of(before)
-    raise FastmagicError(
+    raise AnswerError(
         f"A {type(before).__name__} cannot be compared with.", "Give an earlier confusion view or `results`."
     )
 

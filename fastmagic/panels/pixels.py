@@ -10,7 +10,7 @@ from typing import Any
 from ..data.items import item_list, item_source
 from ..data.raster import Raster, number, raster_of
 from ..data.steps import choose, loader_steps
-from ..errors import FastmagicError, few
+from ..errors import AnswerError, FastmagicError, few
 from ..render import escape
 from .panel import Encoded, Panel, Still, png_tag
 
@@ -51,9 +51,7 @@ def pixels(item: Any, learn: Any = None, *, index: int | str | None = None, spli
     if hasattr(item, "loaders"):
         return Pixels(_Walk(item, index, split), learn)
     if index is not None and not isinstance(index, int):
-        raise FastmagicError(
-            f"{index!r} is no number of a picture.", "Names go with DataLoaders: pixels(dls, index=…)."
-        )
+        raise AnswerError(f"{index!r} is no number of a picture.", "Names go with DataLoaders: pixels(dls, index=…).")
     if index is not None and getattr(item, "ndim", 0) != 4:
         raise FastmagicError("Only DataLoaders and batches hold several pictures.", "Leave the number out.")
     return Pixels(_One(raster_of(item, index)), learn)
@@ -165,7 +163,7 @@ class _Walk:
         from ..data.pictures import picture_class
 
         if split not in ("train", "valid"):
-            raise FastmagicError(f"{split!r} is not a set here.", "Choose from train, valid.")
+            raise AnswerError(f"{split!r} is not a set here.", "Choose from train, valid.")
         loaders = [loader for loader in dls.loaders if hasattr(getattr(loader, "dataset", None), "tls")]
         if not loaders or picture_class(loaders[0].dataset) is None:
             raise FastmagicError(
@@ -319,7 +317,7 @@ class Pixels(Panel):
         """Return the numbers of a pixel, of the step that is shown or another."""
         raster = self._raster(self._step if step is None else step)
         if not (0 <= x < raster.width and 0 <= y < raster.height):
-            raise FastmagicError(
+            raise AnswerError(
                 f"There is no pixel x {x}, y {y}.", f"The picture is {raster.width} wide and {raster.height} high."
             )
         return raster.at(x, y)

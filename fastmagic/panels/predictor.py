@@ -15,7 +15,7 @@ from typing import Any
 from ..data.download import Policy, is_url
 from ..data.items import item_list, item_source
 from ..data.pictures import no_such_file, open_picture, picture_class
-from ..errors import FastmagicError, few
+from ..errors import AnswerError, FastmagicError, few
 from ..learning.forward import Target, Transforms, runs_on_transforms, target_of
 from ..learning.learner_file import as_learner
 from ..learning.predict import predict
@@ -271,12 +271,12 @@ class Predictor(Panel):
         if re.match(r"[\w-]+(\.[\w-]+)+/", url):  # as copied from where browsers leave out https://
             url = f"https://{url}"
         if not is_url(url):  # a path would be one on this machine, which is no visitor's business
-            raise FastmagicError(f"'{short(url)}' is no http or https address.", "Give the picture's own address.")
+            raise AnswerError(f"'{short(url)}' is no http or https address.", "Give the picture's own address.")
         self._add(url, url)
 
     def on_text(self, text: str) -> None:
         if not text.strip():
-            raise FastmagicError("There is nothing to predict.", "Write a text first.")
+            raise AnswerError("There is nothing to predict.", "Write a text first.")
         self._add(text, "")
 
     def on_example(self, index: int) -> None:
@@ -323,7 +323,7 @@ class Predictor(Panel):
     def _said(self, item: Any) -> Prediction:
         said = predict(item, self.learn, top=self.top, allow_url=self._allow_url)
         if not isinstance(said, Prediction):
-            raise FastmagicError("These are many items, and this panel takes one.", "Use `fastmagic.predict`.")
+            raise FastmagicError("These are many items, and this panel takes one.", "Use `predict`.")
         return said
 
     def _tell_changes(self, new: _Entry | None = None, show: bool = True) -> None:
@@ -382,7 +382,7 @@ class Predictor(Panel):
 
     def _given(self, examples: Iterable[Any]) -> Iterator[_Example]:
         if isinstance(examples, (str, bytes)):
-            raise FastmagicError("`examples` is a list.", "Write examples=['bird.jpg'].")
+            raise AnswerError("`examples` is a list.", "Write examples=['bird.jpg'].")
         for number, item in enumerate(examples, 1):
             if self._kind is None:
                 yield _Example(item, short(item))
@@ -517,7 +517,7 @@ def _picture_kind(learn: Any) -> Any:
         if loader.startswith("Tab") or hasattr(learn.dls.train.dataset, "procs"):
             raise FastmagicError(
                 "This learner takes rows of a table, and the predictor panel takes pictures or texts.",
-                "Predict a DataFrame: `%predict df`, or `fastmagic.predict(df, learn)`.",
+                "Predict a DataFrame: `predict(df, learn)`",
             )
         if loader == "LMDataLoader":
             raise FastmagicError(
@@ -528,7 +528,7 @@ def _picture_kind(learn: Any) -> Any:
     kind = picture_class(Transforms(learn.dls).dataset)
     if kind is None:
         raise FastmagicError(
-            "This learner takes neither pictures nor texts.", "Predict its items: `fastmagic.predict(item, learn)`."
+            "This learner takes neither pictures nor texts.", "Predict its items: `predict(item, learn)`."
         )
     return kind
 

@@ -61,7 +61,7 @@ def _conflicts(listing: Listing, groups: list[list[int]]) -> Iterator[Finding]:
             "error",
             f"{number(len(torn), 'photo bears', 'photos bear')} two labels at once: copies of the same "
             "picture contradict each other.",
-            "Decide which label is right and remove the other copy: --fix leaves these alone.",
+            f"Decide which label is right and remove the other copy: {listing.check_with('fix')} leaves these alone.",
             torn,
             [_label_text(label) for label in labels],
         )
@@ -81,7 +81,7 @@ def _leaks(listing: Listing, groups: list[list[int]]) -> Iterator[Finding]:
         "error_rate looks better than it is."
     )
     one_file = all(len({listing.paths[i] for i in group}) == 1 for group in across)
-    fix = "Drop the spare rows" if one_file else "Move the spare copies away with %check --fix"
+    fix = "Drop the spare rows" if one_file else f"Move the spare copies away with {listing.check_with('fix')}"
     yield _group_finding(
         listing,
         "both-sides",
@@ -101,8 +101,8 @@ def _spare_files(listing: Listing, photos: dict[Path, Photo], groups: list[list[
         if len(files) > 1:
             contents = {_photo(listing, photos, i).sha256 for i in files}
             (exact if len(contents) == 1 else near).append(files)
-    look = "Look at them, and remove those that are copies (without labels to compare, --fix leaves them)."
-    move = "Keep one of each: %check --fix moves the others to quarantine."
+    look = "Look at them, and remove those that are copies (without labels to compare, `fix` leaves them)."
+    move = f"Keep one of each: {listing.check_with('fix')} moves the others to quarantine."
     for kind, found, how, fix in (
         ("duplicate", exact, "exact copies", move),
         (

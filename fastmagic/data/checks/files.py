@@ -50,7 +50,7 @@ def missing_files(listing: Listing) -> Iterator[Finding]:
             list(gone),
         )
     if empty:
-        yield _broken_finding("zero-byte", list(dict.fromkeys(empty)), {})
+        yield _broken_finding(listing, "zero-byte", list(dict.fromkeys(empty)), {})
 
 
 def _found_elsewhere(file: Path) -> str:
@@ -79,14 +79,16 @@ def left_out(listing: Listing, others: list[Path]) -> Iterator[Finding]:
         )
 
 
-def broken(photos: dict[Path, Photo]) -> Iterator[Finding]:
+def broken(listing: Listing, photos: dict[Path, Photo]) -> Iterator[Finding]:
     for problem in ("unreadable", "truncated"):
         bad = [photo for photo in photos.values() if photo.problem == problem]
         if bad:
-            yield _broken_finding(problem, [photo.path for photo in bad], {photo.path: photo.detail for photo in bad})
+            yield _broken_finding(
+                listing, problem, [photo.path for photo in bad], {photo.path: photo.detail for photo in bad}
+            )
 
 
-def _broken_finding(problem: str, files: list[Path], details: dict[Any, str]) -> Finding:
+def _broken_finding(listing: Listing, problem: str, files: list[Path], details: dict[Any, str]) -> Finding:
     said = {
         "zero-byte": ("file is empty (0 bytes)", "files are empty (0 bytes)"),
         "unreadable": ("file is no picture", "files are no pictures"),
@@ -97,7 +99,7 @@ def _broken_finding(problem: str, files: list[Path], details: dict[Any, str]) ->
         problem,
         "error",
         f"{number(len(files), *said)}: training stops at {it}.",
-        "Move to quarantine with %check --fix, or fetch again.",
+        f"Move to quarantine with {listing.check_with('fix')}, or fetch again.",
         list(files),
         details=details,
     )

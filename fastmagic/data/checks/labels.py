@@ -219,5 +219,5 @@ def few_steps(listing: Listing) -> Iterator[Finding]:
         f"Batches of {bs} make {number(steps, 'step', 'steps')} an epoch: in three epochs "
         + ("next to nothing is learned." if hardly else "pretrained weights adapt, random ones stay at chance."),
         f"Take smaller batches: bs={smaller}"
-        + ("." if hardly else ", for a training from scratch (%train --no-pretrained does so by itself)."),
+        + ("." if hardly else ", for a training from scratch (`train(dls, pretrained=False)` does so by itself)."),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import FastmagicError, number
+from ...errors import RefusedError, number
 from ..listing import Listing
 from ..photos import Photo, is_copy, is_exact_copy, surplus
 from ..quarantine import HOME, home_of, restore
@@ -51,7 +51,7 @@ def rejects(listing: Listing, photos: dict[Path, Photo] | None) -> Iterator[tupl
 
 def home(listing: Listing) -> Path:
     if listing.root is None:
-        raise FastmagicError(
+        raise RefusedError(
             "The files share no folder, so there is no place for a quarantine.",
             "Check their folders one by one.",
         )
@@ -65,7 +65,7 @@ def moved_finding(listing: Listing, moved: dict[Path, Path]) -> Finding:
         "moved",
         "note",
         f"{number(len(moved), 'file was', 'files were')} moved to '{home(listing) / HOME}'; none was deleted.",
-        "%check --undo brings them back.",
+        f"{listing.check_with('undo')} brings them back.",
         list(moved),
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import FastmagicError, few
+from ...errors import AnswerError, FastmagicError, RefusedError, UnreadableError, few
 from . import manifest
 from .engines import is_open
 from .gallery import Progress
@@ -87,11 +87,11 @@ def images(
         >>> path = fastmagic.images("bird", "forest", n=100, to="bird_or_not")  # doctest: +SKIP
     """
     if license not in ("any", "open"):
-        raise FastmagicError(f"license is {license!r}.", "It can be any or open.")
+        raise AnswerError(f"license is {license!r}.", "It can be any or open.")
     if n is not None and n < 1:
-        raise FastmagicError(f"{n} photos are too few: at least 1.")
+        raise AnswerError(f"{n} photos are too few: at least 1.")
     if not 16 <= max_size <= 20_000:
-        raise FastmagicError(f"A longer side of {max_size} px makes no sense.", "Give 16 to 20,000; 400 is usual.")
+        raise AnswerError(f"A longer side of {max_size} px makes no sense.", "Give 16 to 20,000; 400 is usual.")
     wanted = searches(classes, suffix, queries)
     web = Web(proxy, ca_bundle)
     notes = _Notes()
@@ -119,8 +119,8 @@ def images(
     if source is not None:
         here = Path(source).expanduser().resolve()
         if folder.resolve() == (here.parent if again else here) or (here.is_dir() and here in folder.resolve().parents):
-            raise FastmagicError(
-                f"'{folder}' is, or lies in, what the photos come from.", "Give another folder with --to."
+            raise RefusedError(
+                f"'{folder}' is, or lies in, what the photos come from.", "Give another folder with `to`."
             )
     if license == "open":
         _refuse_others(folder, [shelf.label for shelf in shelves])
@@ -212,7 +212,7 @@ def searches(
         elif isinstance(entry, Iterable):
             given += [(name, None) for name in entry]
         else:
-            raise FastmagicError(f"{entry!r} is no name of a class.", "Give words, such as 'bird'.")
+            raise AnswerError(f"{entry!r} is no name of a class.", "Give words, such as 'bird'.")
     for name, value in (named or {}).items():
         # 'licence' and 'max_sise' are slips; 'toy' and 'engineer' are classes.
         options = [o for o in inspect.signature(images).parameters if len(o) >= 5 and abs(len(o) - len(name)) <= 1]
@@ -223,22 +223,20 @@ def searches(
                 if meant
                 else 'Searches of a class are text: bird="bird photo; robin photo"'
             )
-            raise FastmagicError(f"images has no option {name!r}.", hint)
+            raise AnswerError(f"images has no option {name!r}.", hint)
         given.append((name, value))
     found: dict[str, list[tuple[str, str]]] = {}
     for name, words in given:
         if not isinstance(name, str):
-            raise FastmagicError(f"{name!r} is no name of a class.", "Give words, such as 'bird'.")
+            raise AnswerError(f"{name!r} is no name of a class.", "Give words, such as 'bird'.")
         if not isinstance(words, (str, list, tuple, type(None))):
-            raise FastmagicError(
-                f"{words!r} is no search for {name!r}.", 'Give text: {"bird": "bird photo; robin photo"}'
-            )
+            raise AnswerError(f"{words!r} is no search for {name!r}.", 'Give text: {"bird": "bird photo; robin photo"}')
         texts = words.split(";") if isinstance(words, str) else list(words or ())
         texts = [" ".join(text.split()) for text in texts if text.strip()]
         queries = [(text, _subject(text, suffix)) for text in texts] or [(f"{name} {suffix}".strip(), name)]
         label = class_name(name)
         if label in found:
-            raise FastmagicError(f"The class {label!r} is named twice.")
+            raise AnswerError(f"The class {label!r} is named twice.")
         found[label] = queries
     return found
 
@@ -357,9 +355,9 @@ def _refuse_others(folder: Path, labels: Sequence[str]) -> None:
     """Refuse to add freely licensed photos to a folder that has others: the whole would look free and not be it."""
     others = [r for r in manifest.read(folder) if r.status == "kept" and r.label in labels and not is_open(r.license)]
     if others:
-        raise FastmagicError(
+        raise RefusedError(
             f"'{folder}' holds {len(others)} photos that are not freely licensed, or of which it is not known.",
-            "Give another folder with --to.",
+            "Give another folder with `to`.",
         )
 
 
@@ -421,8 +419,8 @@ def _nothing(job: Pass, empty: Sequence[Shelf], searches: Sequence[Search]) -> F
     if not kinds:
         return FastmagicError(f"{cause}: no search found any.", advice(set(), job.web))
     if kinds <= {"unreachable", "proxy", "certificate"}:
-        return FastmagicError(f"{cause}: no search service can be reached from here.", advice(kinds, job.web))
-    return FastmagicError(f"{cause}: every search service refused, or had nothing.", advice(kinds, job.web))
+        return UnreadableError(f"{cause}: no search service can be reached from here.", advice(kinds, job.web))
+    return UnreadableError(f"{cause}: every search service refused, or had nothing.", advice(kinds, job.web))
 
 
 def _removed(job: Pass, shelves: Sequence[Shelf]) -> str:

@@ -25,7 +25,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ...errors import FastmagicError
+from ...errors import AnswerError, FastmagicError, RefusedError
 from ..digits import cache_folder
 from ..photos import MAX_BITS, is_copy, read_photo
 from . import manifest
@@ -576,7 +576,7 @@ def _only_one(folder: Path) -> Iterator[None]:
         lock = FileLock(locks / f"{name}.lock")
         lock.acquire(timeout=0)
     except Timeout:
-        raise FastmagicError(
+        raise RefusedError(
             f"Another run is filling '{folder}' just now.", "Wait until it is done, or stop it."
         ) from None
     except OSError:  # no cache folder to write to: then nobody is kept out
@@ -624,13 +624,13 @@ def disk_error(error: OSError, folder: Path) -> FastmagicError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FastmagicError(
             f"The disk is full: '{folder}' can take no more photos.",
-            "Free some room, or give another folder with --to. Run the same again to go on: what is there stays.",
+            "Free some room, or give another folder with `to`. Run the same again to go on: what is there stays.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return FastmagicError(f"'{folder}' cannot be written to.", "Give a folder of yours with --to.")
+        return FastmagicError(f"'{folder}' cannot be written to.", "Give a folder of yours with `to`.")
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return FastmagicError(f"'{folder}' is a file, or stands below one.", "Give another folder with --to.")
-    return FastmagicError(f"'{folder}': {error.strerror or error}.", "Give another folder with --to.")
+        return AnswerError(f"'{folder}' is a file, or stands below one.", "Give another folder with `to`.")
+    return FastmagicError(f"'{folder}': {error.strerror or error}.", "Give another folder with `to`.")
 
 
 def _number(text: str) -> int:

@@ -18,7 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
 
-from ...errors import FastmagicError, did_you_mean
+from ...errors import AnswerError, NotFoundError, did_you_mean
 from ..digits import cache_folder
 from .web import SearchError, Web, is_address
 
@@ -108,10 +108,10 @@ def choose(names: str | Sequence[str] | None, open_only: bool) -> list[Engine]:
     for name in wanted:
         if name.lower() not in known:
             hint = did_you_mean(name, known, 1) or f"There are {', '.join(known)}."
-            raise FastmagicError(f"There is no search engine {name!r}.", hint)
+            raise NotFoundError(f"There is no search engine {name!r}.", hint)
         if open_only and not known[name.lower()].knows_licenses:
             able = ", ".join(n for n, e in known.items() if e.knows_licenses)
-            raise FastmagicError(f"{known[name.lower()].title} does not say licences.", f"With --license open: {able}.")
+            raise AnswerError(f"{known[name.lower()].title} does not say licences.", f"With `license='open'`: {able}.")
     return [known[name.lower()] for name in wanted]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...errors import FastmagicError, did_you_mean, few
+from ...errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 from ..folders import image_suffixes, is_image_name, walk
 from ..tables import label_columns
 from . import manifest
@@ -38,7 +38,7 @@ def shelves_from(source: str | Path, classes: Sequence[str], n: int | None) -> l
     path = Path(source).expanduser()
     if not path.exists():
         names = os.listdir(path.parent) if path.parent.is_dir() else []
-        raise FastmagicError(f"There is no file or folder '{source}'.", did_you_mean(path.name, names))
+        raise NotFoundError(f"There is no file or folder '{source}'.", did_you_mean(path.name, names))
     suffix = path.suffix.lower()
     if path.is_dir():
         labels, photos = _folder(path)
@@ -56,7 +56,7 @@ def shelves_from(source: str | Path, classes: Sequence[str], n: int | None) -> l
     missing = [name for name in classes if name not in labels]
     if missing:
         hint = did_you_mean(missing[0], labels, 1) or f"It has {few(labels)}."
-        raise FastmagicError(f"'{path}' has no class {missing[0]!r}.", hint)
+        raise NotFoundError(f"'{path}' has no class {missing[0]!r}.", hint)
     return [Shelf(label, photos(label), n) for label in classes or labels]
 
 
@@ -73,7 +73,7 @@ def class_name(text: str) -> str:
     if re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name):  # names that Windows keeps for devices
         name = f"_{name}"
     if not name:
-        raise FastmagicError(f"{text!r} cannot be the name of a class.", "Use letters and digits.")
+        raise AnswerError(f"{text!r} cannot be the name of a class.", "Use letters and digits.")
     return name
 
 
@@ -117,7 +117,7 @@ def _table(path: Path) -> Source:
     found = {name: sum(is_address(row.get(name)) for row in head) for name in columns}
     address = max(found, key=lambda name: found[name], default=None)
     if address is None or not found[address]:
-        raise FastmagicError(
+        raise NotFoundError(
             f"No column of '{path}' holds addresses (columns: {few(columns)}).",
             "One column must hold addresses (https://…), another may hold the classes: url,label.",
         )
@@ -162,7 +162,7 @@ def _manifest(path: Path) -> Source:
         {then.label for then in manifest.read_file(path) if then.status == "kept" and _may_be_fetched(then.url)}
     )
     if not labels:
-        raise FastmagicError(f"'{path}' is no manifest of fastmagic, or names no photo that was kept.")
+        raise UnreadableError(f"'{path}' is no manifest of fastmagic, or names no photo that was kept.")
     if any(label and class_name(label) != label for label in labels):
         raise FastmagicError(
             f"'{path}' names a class that is no folder name.", "It was changed by hand, or comes from elsewhere."

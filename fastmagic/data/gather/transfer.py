@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
-from ...errors import FastmagicError
+from ...errors import AnswerError
 from ..download import is_public
 from .shrink import Rejected
 from .web import LONGEST_WAIT, USER_AGENT, Web, is_address, no_answer, retry_after
@@ -311,13 +311,11 @@ def addresses(urls: object) -> list[str]:
         FastmagicError: something else than a list of http(s) addresses.
     """
     if isinstance(urls, (str, bytes)) or not hasattr(urls, "__iter__"):
-        raise FastmagicError(
-            "A list of addresses is needed here.", "For a file of addresses: fastmagic.images(source=FILE)"
-        )
+        raise AnswerError("A list of addresses is needed here.", "For a file of addresses: `images(source=FILE)`")
     found = [str(url) for url in urls]
     if not found:
-        raise FastmagicError("The list of addresses is empty.")
+        raise AnswerError("The list of addresses is empty.")
     for url in found:
         if not is_address(url):
-            raise FastmagicError(f"{url[:80]!r} is no http or https address.")
+            raise AnswerError(f"{url[:80]!r} is no http or https address.")
     return found

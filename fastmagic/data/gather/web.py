@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ... import __version__
-from ...errors import FastmagicError
+from ...errors import AnswerError, NotFoundError, UnreadableError
 
 # Wikimedia and iNaturalist ask clients to say who they are: https://meta.wikimedia.org/wiki/User-Agent_policy
 USER_AGENT = f"Mozilla/5.0 (compatible; fastmagic/{__version__}; a Jupyter extension for teaching)"
@@ -68,7 +68,7 @@ class Web:
         self._bundle_from = "the setting ca_bundle" if ca_bundle or not variable else f"the variable {variable}"
         self.ca_bundle = str(Path(bundle).expanduser()) if bundle else None
         if self.ca_bundle and not os.path.exists(self.ca_bundle):
-            raise FastmagicError(f"There is no file of certificates {self.ca_bundle!r}.", f"Mend {self._bundle_from}.")
+            raise NotFoundError(f"There is no file of certificates {self.ca_bundle!r}.", f"Mend {self._bundle_from}.")
         self._session: Any = None
         self._free_at: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -94,7 +94,7 @@ class Web:
                 return ssl.create_default_context(capath=path)
             return ssl.create_default_context(cafile=path)
         except (OSError, ssl.SSLError) as error:
-            raise FastmagicError(f"{path!r} holds no certificates ({error}).", f"Mend {self._bundle_from}.") from error
+            raise UnreadableError(f"{path!r} holds no certificates ({error}).", f"Mend {self._bundle_from}.") from error
 
     def wait(self, seconds: float) -> None:
         """Wait, but no longer than until the run is stopped."""
@@ -180,10 +180,10 @@ def _proxy(address: str) -> str:
     text = address if "://" in address else f"http://{address}"
     parts = urlsplit(text)
     if parts.scheme.startswith("socks"):
-        fix = "Set an http proxy: %config FastMagic.proxy = 'http://host:port'"
-        raise FastmagicError(f"{address!r} is a SOCKS proxy, and photos cannot be fetched through one.", fix)
+        fix = "Set an http proxy: `proxy='http://host:port'`"
+        raise AnswerError(f"{address!r} is a SOCKS proxy, and photos cannot be fetched through one.", fix)
     if parts.scheme not in ("http", "https") or not parts.hostname or ("://" not in address and ":" not in address):
-        raise FastmagicError(f"{address!r} is no address of a proxy.", "Write http://host:port.")
+        raise AnswerError(f"{address!r} is no address of a proxy.", "Write http://host:port.")
     return text
 
 
@@ -223,15 +223,13 @@ def no_answer(error: BaseException) -> SearchError:
 def advice(kinds: set[str], web: Web) -> str:
     """Return what to do next when no service gave a photo, from the kinds of `SearchError` they met."""
     if "certificate" in kinds:
-        return "Behind a proxy that opens TLS, name its certificates: %config FastMagic.ca_bundle = '/path/to/ca.pem'"
+        return "Behind a proxy that opens TLS, name its certificates: `ca_bundle='/path/to/ca.pem'`"
     if "proxy" in kinds:
-        return (
-            "Check the proxy: %config FastMagic.proxy = 'http://user:password@host:port', or the variable HTTPS_PROXY"
-        )
+        return "Check the proxy: `proxy='http://user:password@host:port'`, or the variable HTTPS_PROXY"
     if kinds <= {"unreachable"} and kinds:
         if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
             return "Kaggle: turn on Settings → Internet at the right (it asks for a verified phone number), and run this again."
-        return "Check the connection. A proxy is set with: %config FastMagic.proxy = 'http://host:port'"
+        return "Check the connection. A proxy is set with: `proxy='http://host:port'`"
     if "busy" in kinds or "refused" in kinds:
-        return "Wait some minutes, or name another: --engine openverse,commons. A list of addresses works too: --from urls.txt"
+        return "Wait some minutes, or name another: `engine='openverse,commons'`. A list of addresses works too: `source='urls.txt'`"
     return 'Try other words, or several searches for a class: bird="bird photo; robin photo"'
