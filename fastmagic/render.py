@@ -29,7 +29,29 @@ CSS = """<style>
 </style>"""
 
 
-class Shown:
+class Displayed:
+    """What front ends show in the form they like best: a base that answers IPython's `_repr_mimebundle_`."""
+
+    def forms(self) -> dict[str, Any]:
+        """Return every form by its MIME type, text and base64."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return chosen(self.forms(), include, exclude)
+
+
+def chosen(forms: dict[str, Any], include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    """Return the forms that are asked for: of the types in `include` (all without), and not in `exclude`.
+
+    >>> chosen({"text/plain": "6 birds", "text/html": "<p>6 birds</p>"}, exclude={"text/html"})
+    {'text/plain': '6 birds'}
+    """
+    return {
+        kind: form for kind, form in forms.items() if (not include or kind in include) and kind not in (exclude or ())
+    }
+
+
+class Shown(Displayed):
     """Something to look at: HTML for front ends that show it, the same as text for those that do not.
 
     >>> print(Shown("<p>6 birds</p>", "6 birds"))
@@ -44,11 +66,11 @@ class Shown:
 
     __repr__ = __str__
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def forms(self) -> dict[str, Any]:
         return {"text/html": f'{CSS}<div class="fastmagic">{self.html}</div>', "text/plain": self.text}
 
 
-class Picture:
+class Picture(Displayed):
     """A PNG with a sentence that stands in for it where pictures cannot be shown."""
 
     def __init__(self, png: bytes, text: str):
@@ -57,7 +79,7 @@ class Picture:
     def __repr__(self) -> str:
         return self.text
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def forms(self) -> dict[str, Any]:
         return {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.text}
 
 

@@ -6,11 +6,12 @@ to findings; they live in `checks`. The fast ones read names, labels and file si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import AnswerError, number
+from ..progress import Progress, reporting
 from .checks.copies import copy_checks
 from .checks.files import broken, left_out, missing_files, storage, too_large
 from .checks.labels import batch_checks, counts_of, few_steps, label_checks, split_checks
@@ -31,7 +32,7 @@ def check(
     size: int | tuple[int, int] | None = None,
     bs: int | None = None,
     path: Path | str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Find what will go wrong in a set of pictures, and how to mend it.
 
@@ -46,7 +47,7 @@ def check(
         size: the model's input in px, one side or (height, width); a `DataLoaders` tells its own.
         bs: the batch size; a `DataLoaders` tells its own.
         path: the folder that the file names of a table are relative to; the CSV's own, else the current one.
-        progress: called with (photos read, photos in all) during a full check.
+        progress: `True` for a bar, or a function called with (photos read, photos in all) during a full check.
 
     Returns:
         A `Report`: prints as a few lines, shows the pictures in a notebook, `.ok` when nothing needs mending.
@@ -76,12 +77,13 @@ def check_listing(
     fix: bool = False,
     size: int | tuple[int, int] | None = None,
     bs: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Check items that are listed already; see `check`."""
     photos = None
     if listing.pictures and not fast:
-        photos = read_photos([path for path in listing.paths if path is not None], progress)
+        with reporting(progress) as report:
+            photos = read_photos([path for path in listing.paths if path is not None], report)
     sizes = (_pair(size), bs)
     moved: dict[Path, Path] = {}
     if fix:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..progress import Progress
 from .pictures import what_is
 
 THUMB = 32  # px a side of the thumbnail that confirms a near copy
@@ -65,7 +66,7 @@ class Photo:
         return self.width * self.height
 
 
-def read_photos(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> dict[Path, Photo]:
+def read_photos(paths: Sequence[Path], progress: Progress | None = None) -> dict[Path, Photo]:
     """Read and decode every file once, in threads (Pillow decodes outside Python's lock).
 
     Args:
@@ -209,9 +210,7 @@ def signs(photos: Sequence[Photo]) -> Any:
     return np.unpackbits(hashes.view("u1")).reshape(-1, 64).astype("f4") * 2 - 1
 
 
-def alike(
-    vectors: Any, least: float, progress: Callable[[int, int], object] | None = None
-) -> Iterator[tuple[Any, Any, Any]]:
+def alike(vectors: Any, least: float, progress: Progress | None = None) -> Iterator[tuple[Any, Any, Any]]:
     """Yield the pairs of rows whose product is at least `least`, as arrays (first, second, product) with first < second.
 
     The products are made a block at a time, 16 MB each: of 100,000 rows all of them would take 40 GB.

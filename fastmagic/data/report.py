@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..render import CSS, escape, image_tag
+from ..render import CSS, Displayed, escape, image_tag
 
 SEVERITIES = ("error", "warning", "note")
 SIGNS = {"error": "✗", "warning": "!", "note": "i"}
@@ -47,7 +47,7 @@ class Finding:
         return f"{self.message} {self.fix}".strip()
 
 
-class Report:
+class Report(Displayed):
     """All that `check` found, the gravest first.
 
     `report.ok` is true where nothing graver than a note was found, `report["duplicate"]` is the finding of
@@ -169,7 +169,7 @@ class Report:
         detail = finding.details.get(item)
         return _short(self.name(item), 32) + (f" ({detail})" if detail else "")
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def forms(self) -> dict[str, Any]:
         return {"text/html": f'{CSS}<div class="fastmagic">{self._html()}</div>', "text/plain": str(self)}
 
     def _html(self) -> str:

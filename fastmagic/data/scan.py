@@ -21,6 +21,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..progress import Progress
 from .digits import cache_folder
 from .photos import THUMB, Photo, open_photo
 
@@ -123,7 +124,7 @@ class Scan:
     def start(
         self,
         paths: Sequence[Path | None],
-        progress: Callable[[int, int], object] = lambda done, total: None,
+        progress: Progress | None = None,
         done: Callable[[], object] = lambda: None,
     ) -> None:
         """Read in the background what is not known yet; what was begun before is stopped.
@@ -159,12 +160,13 @@ class Scan:
         self,
         files: list[bytes],
         stopped: threading.Event,
-        progress: Callable[[int, int], object],
+        progress: Progress | None,
         done: Callable[[], object],
     ) -> None:
         quieten("PIL")
         left = self._unknown(files, stopped)
-        progress(len(files) - len(left), len(files))
+        if progress is not None:
+            progress(len(files) - len(left), len(files))
 
         def look(file: bytes) -> tuple[Any, ...] | None:
             self.give_way(stopped)
@@ -181,7 +183,8 @@ class Scan:
                 self._write("thumbnails", [(*row[:3], row[-1]) for row in rows if row[1] is not None])
                 if stopped.is_set():
                     return
-                progress(len(files) - len(left) + start + len(rows), len(files))
+                if progress is not None:
+                    progress(len(files) - len(left) + start + len(rows), len(files))
         done()
 
     def _unknown(self, files: list[bytes], stopped: threading.Event) -> list[bytes]:

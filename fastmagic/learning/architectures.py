@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from ..errors import NotFoundError, WeightsError, did_you_mean
-from ..render import Shown, html_table, text_table
+from ..render import Displayed, Shown, html_table, text_table
 
 # The backbone in the box, and what a training takes where it is free to choose.
 OURS, DEFAULT = "tiny", "resnet18"
@@ -95,7 +95,7 @@ def models(pattern: str = "*", limit: int | None = None) -> Models:
     return Models(names[:limit], len(names))
 
 
-class Models(Sequence[str]):
+class Models(Displayed, Sequence[str]):
     """Names of architectures; looks like a table. `names` is the plain list."""
 
     SHOWN = 40
@@ -126,8 +126,8 @@ class Models(Sequence[str]):
     def __repr__(self) -> str:
         return str(self._shown())
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self._shown()._repr_mimebundle_()
+    def forms(self) -> dict[str, Any]:
+        return self._shown().forms()
 
 
 @functools.cache

@@ -24,8 +24,8 @@ from ..data.listing import Listing, count_labels, is_blank, read_source
 from ..data.quarantine import HOME
 from ..data.scan import Scan
 from ..errors import AnswerError, FastmagicError, NotFoundError, did_you_mean, few
+from ..progress import Progress
 from . import suspects
-from .forward import Progress
 from .learner_file import as_learner
 from .masks import MaskResults, draws_masks, mask_results
 from .predictions import label_text

@@ -13,7 +13,7 @@ import io
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from ..data.digits import cache_folder
 from ..errors import FastmagicError, UnreadableError
+from ..progress import Progress, reporting
 
 SIZE, BATCH = 96, 64  # px a side that pictures are squeezed to, and pictures a forward pass
 FEATURES = 288
@@ -85,7 +86,7 @@ def _same_file(a: Any, b: Any) -> bool:
     return isinstance(a, Path) and isinstance(b, Path) and a.absolute() == b.absolute()
 
 
-def embed(items: Any, progress: Callable[[int, int], object] | bool | None = True) -> Embeddings:
+def embed(items: Any, progress: Progress | bool | None = True) -> Embeddings:
     """Return the vectors of pictures, computed by the backbone in the box and kept in the user's cache folder.
 
     The mean of a picture's features and of its mirror image's, pooled over the last layer, so that mirrored copies
@@ -94,7 +95,7 @@ def embed(items: Any, progress: Callable[[int, int], object] | bool | None = Tru
     Args:
         items: a folder (with the folders in it), a CSV file, a DataFrame, `DataLoaders`, a glob pattern, one file, or
             a list of files, PIL images, arrays (H×W, H×W×3) or bytes.
-        progress: a bar when it takes longer than a second; a function called with (done, all); `None` for neither.
+        progress: a bar where it takes longer than a second; or a function called with (done, all); `None` for neither.
 
     Raises:
         FastmagicError: there is nothing of that name, or no pictures in it.
@@ -116,7 +117,7 @@ def embed(items: Any, progress: Callable[[int, int], object] | bool | None = Tru
         vectors |= store.read(keys)
         # One item a content: exact copies are computed once.
         missing = {key: item for key, item in zip(keys, listed, strict=True) if key and key not in vectors}
-        with _reporting(progress, len(missing)) as report:
+        with reporting(progress) as report:
             for batch in _batches(pool, missing, report):
                 store.write(batch)
                 vectors |= batch
@@ -208,9 +209,7 @@ def _why(item: Any) -> str:
     return "It could not be opened, but now it can: it changed meanwhile."
 
 
-def _batches(
-    pool: ThreadPoolExecutor, items: dict[str, Any], report: Callable[[int], object]
-) -> Iterator[dict[str, Any]]:
+def _batches(pool: ThreadPoolExecutor, items: dict[str, Any], report: Progress | None) -> Iterator[dict[str, Any]]:
     """Yield the vectors of items by key, a batch at a time; what cannot be opened is missing."""
     import numpy as np
     import torch
@@ -235,7 +234,8 @@ def _batches(
                 vectors = model(x) + model(x.flip(3))
             vectors = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy().astype("f2")
             yield {key: vector for (key, _), vector in zip(whole, vectors, strict=True)}
-        report(done)
+        if report is not None:
+            report(done, len(items))
 
 
 @functools.cache
@@ -254,21 +254,6 @@ def _network_id() -> str:
     from .tiny import FILE
 
     return hashlib.sha256(FILE.read_bytes() + bytes([SIZE])).hexdigest()[:8]
-
-
-@contextlib.contextmanager
-def _reporting(progress: Any, total: int) -> Iterator[Callable[[int], object]]:
-    """Give the function that is told how many of `total` are done."""
-    if callable(progress):
-        yield lambda done: progress(done, total)
-    elif not progress or not total:
-        yield lambda done: None
-    else:
-        from tqdm.auto import tqdm
-
-        bar = tqdm(total=total, desc="Looking at pictures", unit="picture", delay=1, leave=False)
-        with bar:
-            yield lambda done: bar.update(done - bar.n)
 
 
 # ---------------------------------------------------------------- what is kept on disk

@@ -22,8 +22,7 @@ from typing import Any
 from ..data import targets
 from ..data.targets import Target
 from ..errors import FastmagicError
-
-Progress = Callable[[int, int], object]
+from ..progress import Progress
 
 # Switching a model to evaluation and back must not interleave between threads of one app.
 _one_at_a_time = threading.RLock()

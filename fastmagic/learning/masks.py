@@ -13,7 +13,8 @@ from typing import Any
 
 from ..data.items import holds_masks, item_list, item_source
 from ..errors import FastmagicError, UnreadableError
-from .forward import Progress, Transforms, each_batch
+from ..progress import Progress, reporting
+from .forward import Transforms, each_batch
 from .learner_file import as_learner
 
 # The compressed masks that are kept for looking at; beyond it, pictures are shown without their wrong pixels.
@@ -116,7 +117,7 @@ def draws_masks(learn: Any) -> bool:
     return any(holds_masks(target) for target in lists[getattr(dataset, "n_inp", 1) :])
 
 
-def mask_results(learn: Any, split: str = "valid", *, progress: Progress | None = None) -> MaskResults:
+def mask_results(learn: Any, split: str = "valid", *, progress: Progress | bool | None = None) -> MaskResults:
     """Run a segmentation model over a dataset once, counting pixels; kept like `results` until something changes.
 
     Pixels whose label the loss ignores (`ignore_index`), whose code is named Void, or whose value is no code are left
@@ -125,7 +126,7 @@ def mask_results(learn: Any, split: str = "valid", *, progress: Progress | None 
     Args:
         learn: a fastai `Learner` with masks as targets.
         split: "valid" or "train".
-        progress: called with (items done, items in all).
+        progress: `True` for a bar, or a function called with (items done, items in all).
 
     Raises:
         FastmagicError: no such dataset, or a picture or mask that cannot be opened (says which).
@@ -133,7 +134,8 @@ def mask_results(learn: Any, split: str = "valid", *, progress: Progress | None 
     from .results import once
 
     learn = as_learner(learn)
-    return once(learn, split, lambda dataset, loader: _compute(learn, split, dataset, progress))
+    with reporting(progress, "Predicting") as report:
+        return once(learn, split, lambda dataset, loader: _compute(learn, split, dataset, report))
 
 
 def _compute(learn: Any, split: str, dataset: Any, progress: Progress | None) -> MaskResults:

@@ -21,8 +21,8 @@ from ..data.pictures import (
 from ..data.tables import read_table
 from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 from ..kinds import TABLE
+from ..progress import Progress, reporting
 from .forward import (
-    Progress,
     Target,
     Transforms,
     predict_opened,
@@ -51,7 +51,7 @@ def predict(
     column: str | None = None,
     top: int = CLASSES_SHOWN,
     allow_url: Policy = "any",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Prediction | Predictions:
     """Say what a model makes of an item, or of many.
 
@@ -72,7 +72,7 @@ def predict(
         top: how many classes are shown for one item.
         allow_url: "any" http(s) address; "public" refuses private ones, for apps that strangers use; or a
             function that gets each address and raises to refuse it (see `fastmagic.data.download.fetch`).
-        progress: called with (items done, items in all), for many.
+        progress: for many: `True` for a bar, or a function called with (items done, items in all).
 
     Returns:
         A `Prediction` for one item, `Predictions` for many. What cannot be read among many is listed in
@@ -91,13 +91,15 @@ def predict(
     learn = as_learner(learn)
     target = target_of(learn)
     if not runs_on_transforms(learn.dls):
-        return _predict_by_loader(item, learn, target, top, progress)
+        with reporting(progress, "Predicting") as report:
+            return _predict_by_loader(item, learn, target, top, report)
     transforms = Transforms(learn.dls)
     kind = picture_class(transforms.dataset)
     many = _many(item)
     if many is None:
         return _predict_one(item, learn, target, transforms, kind, column, top, allow_url)
-    return _predict_many(many, learn, target, transforms, kind, column, allow_url, progress)
+    with reporting(progress, "Predicting") as report:
+        return _predict_many(many, learn, target, transforms, kind, column, allow_url, report)
 
 
 def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "class") -> str:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FastmagicError, few
-from ..render import Shown, escape, html_table, image_tag, item_name, text_table
+from ..render import Displayed, Shown, escape, html_table, image_tag, item_name, text_table
 from .forward import Target
 
 ROWS_SHOWN = 10
 CLASSES_SHOWN = 5
 
 
-class Prediction:
+class Prediction(Displayed):
     """What a model says about one item.
 
     Attributes:
@@ -42,7 +42,7 @@ class Prediction:
         lines += [f"{name!s:<{width}}  {_text_bar(p)} {p:6.1%}" for name, p in shown]
         return "\n".join([*lines, rest] if rest else lines)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def forms(self) -> dict[str, Any]:
         shown, rest = self._shown_classes()
         bars = "".join(
             f'<tr><td>{escape(name)}</td><td style="width:12em"><span class="bar{"" if first else " other"}" '
@@ -57,7 +57,7 @@ class Prediction:
             f"<table><tbody>{bars}</tbody></table>"
             f"{f'<p class=dim>{escape(rest)}</p>' if rest else ''}</div></div>"
         )
-        return Shown(html, repr(self))._repr_mimebundle_()
+        return Shown(html, repr(self)).forms()
 
     def _decision(self) -> str:
         if self.probability is not None:
@@ -75,7 +75,7 @@ class Prediction:
         return shown, f"and {more} more {'class' if more == 1 else 'classes'}" if more else ""
 
 
-class Predictions:
+class Predictions(Displayed):
     """What a model says about many items; `frame` is the table.
 
     Attributes:
@@ -125,7 +125,7 @@ class Predictions:
                 lines.append(f"  … {len(self.failed) - ROWS_SHOWN} more in .failed")
         return "\n".join(lines)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def forms(self) -> dict[str, Any]:
         parts = [f"<p>{escape(self._summary())}</p>"]
         if len(self.frame):
             thumbnails = {index: _thumbnail(self._files.get(index)) for index, _ in self._first_rows()}
@@ -139,7 +139,7 @@ class Predictions:
             parts.append(f"<p><b>Skipped {len(self.failed)}</b></p>{html_table(['item', 'why'], rows, wide=[1])}")
             if len(self.failed) > ROWS_SHOWN:
                 parts.append(f'<p class="dim">… {len(self.failed) - ROWS_SHOWN} more in <code>.failed</code></p>')
-        return Shown("".join(parts), repr(self))._repr_mimebundle_()
+        return Shown("".join(parts), repr(self)).forms()
 
     def _summary(self) -> str:
         count = f"{len(self.frame)} {'item' if len(self.frame) == 1 else 'items'} in {self.seconds:.1f} s"

@@ -18,10 +18,10 @@ from ..data.items import SPLITS, holds_masks, item_list, item_source, source_in
 from ..data.pictures import thumbnail
 from ..errors import FastmagicError, NotFoundError, RefusedError, UnreadableError, did_you_mean, few
 from ..kinds import TABLE
-from ..render import Picture, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
+from ..progress import Progress, reporting
+from ..render import Displayed, Picture, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
 from .forward import (
     Outputs,
-    Progress,
     Target,
     Transforms,
     run_loader,
@@ -37,7 +37,7 @@ from .predictions import check_width, label_of, label_text, short
 _cache: weakref.WeakKeyDictionary[Any, dict[str, tuple[tuple[int, int], Any]]] = weakref.WeakKeyDictionary()
 
 
-class Results:
+class Results(Displayed):
     """What a model says about every item of a dataset, and how that compares with the labels.
 
     All attributes are in the order of the dataset's items.
@@ -246,13 +246,13 @@ class Results:
             parts.append("Most confused: " + few(self._confused_lines(), 5))
         return "\n".join(parts)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def forms(self) -> dict[str, Any]:
         parts = [f"<p><b>{escape(self._summary())}</b></p>"]
         if self.correct is not None:
             parts.append(html_table(*self._class_table()))
         if self._target.kind == "class" and self.most_confused():
             parts.append(f"<p>Most confused: {escape(few(self._confused_lines(), 5))}</p>")
-        return Shown("".join(parts), repr(self))._repr_mimebundle_()
+        return Shown("".join(parts), repr(self)).forms()
 
     def _summary(self) -> str:
         loss = f"mean loss {self.losses.mean():.4f}"
@@ -322,7 +322,7 @@ class Results:
         return hot
 
 
-def results(learn: Any, split: str = "valid", *, progress: Progress | None = None) -> Results:
+def results(learn: Any, split: str = "valid", *, progress: Progress | bool | None = None) -> Results:
     """Run the model over a dataset once, and return everything views of it need.
 
     Validation transforms, no shuffling, no dropped batch, also for "train". Asked again, the same `Results`
@@ -333,7 +333,7 @@ def results(learn: Any, split: str = "valid", *, progress: Progress | None = Non
     Args:
         learn: a fastai `Learner` with its data.
         split: "valid" or "train".
-        progress: called with (items done, items in all).
+        progress: `True` for a bar, or a function called with (items done, items in all).
 
     Raises:
         FastmagicError: no such dataset, no labels, or an item that cannot be opened (says which).
@@ -344,7 +344,8 @@ def results(learn: Any, split: str = "valid", *, progress: Progress | None = Non
         [('forest', 'bird', 5), ('bird', 'forest', 2)]
     """
     learn = as_learner(learn)
-    return once(learn, split, lambda dataset, loader: _compute(learn, split, dataset, loader, progress))
+    with reporting(progress, "Predicting") as report:
+        return once(learn, split, lambda dataset, loader: _compute(learn, split, dataset, loader, report))
 
 
 def once(learn: Any, split: str, compute: Callable[[Any, Any], Any]) -> Any:

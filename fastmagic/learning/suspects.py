@@ -15,8 +15,7 @@ from typing import Any
 from ..data.listing import is_blank
 from ..data.photos import MAX_BITS, MIN_SIDE, Groups, Photo, alike, are_near, signs
 from ..data.scan import quieten
-
-Progress = Callable[[int, int], object]
+from ..progress import Progress
 
 FOLDS, COMPONENTS = 5, 128
 # Measured on 691 photos of web search: every pair of embeddings at 0.95 or more shows the same photo (saved again,

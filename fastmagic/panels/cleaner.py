@@ -13,9 +13,9 @@ from ..data.decisions import Batch
 from ..data.pictures import thumbnail
 from ..errors import FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 from ..learning.curation import SORTS, Curation, curate
-from ..learning.forward import Progress
 from ..learning.improvement import remember
 from ..learning.train import line_of
+from ..progress import Progress
 from ..render import escape, figure_png, image_tag, new_figure, short_path, text_table
 from .panel import Encoded, Panel, Still, small_png
 

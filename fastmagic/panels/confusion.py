@@ -12,11 +12,11 @@ from ..data.decisions import Journal, Made, data_folder
 from ..data.items import item_source
 from ..errors import AnswerError, FastmagicError, NotFoundError, did_you_mean, few
 from ..learning.confusion import ORDERS, Snapshot, keys, orders, rates, seen_before
-from ..learning.forward import Progress
 from ..learning.learner_file import as_learner
 from ..learning.masks import MaskResults, draws_masks, mask_results
 from ..learning.predictions import label_text
 from ..learning.results import Results, results
+from ..progress import Progress
 from ..render import escape, figure_png, html_table, image_tag, item_name, new_figure, short_path, text_table
 from .panel import Encoded, Panel, Still, png_tag
 

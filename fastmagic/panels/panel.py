@@ -20,7 +20,7 @@ import anywidget
 import traitlets
 
 from ..errors import FastmagicError
-from ..render import CSS
+from ..render import CSS, chosen
 from .kernel import cell_events, watched
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -160,7 +160,7 @@ class Panel(anywidget.AnyWidget):
 
     def _ipython_display_(self, **kwargs: Any) -> None:
         display_id = uuid.uuid4().hex
-        bundle = self._repr_mimebundle_()
+        bundle = self.forms()
         self._displays.append(display_id)
         _publish(bundle, display_id, update=False)
 
@@ -168,7 +168,7 @@ class Panel(anywidget.AnyWidget):
         """Bring the still in every output of this panel up to date."""
         if not self._displays:
             return
-        bundle = self._repr_mimebundle_()
+        bundle = self.forms()
         for display_id in self._displays:
             _publish(bundle, display_id, update=True)
 
@@ -191,6 +191,9 @@ class Panel(anywidget.AnyWidget):
             events.register("post_run_cell", ended)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # type: ignore[override]
+        return chosen(self.forms(), include, exclude)
+
+    def forms(self) -> dict[str, Any]:
         """Return the forms of the panel: HTML, text, PNG, and the widget unless the output does without."""
         still = self.still()
         label = html.escape(still.text.splitlines()[0] if still.text else "panel")

@@ -591,7 +591,7 @@ def test_near_copies_without_labels_to_compare_are_left_for_a_person(tmp_path):
     shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
     report = check(tmp_path, fix=True)
     assert [file.name for file in report["moved"].items] == ["b.png"]
-    assert "--fix leaves them" in report["near-duplicate"].fix
+    assert "`fix` leaves them" in report["near-duplicate"].fix
 
 
 def test_fix_and_undo_together_are_refused(healthy):

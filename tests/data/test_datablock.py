@@ -70,7 +70,7 @@ def test_the_users_names_win_over_fastais(data):
         ("def f(): pass", "Only assignments", "cell above"),
         ("import os", "Only assignments", "cell above"),
         ("print(3)", "Only assignments", ""),
-        ("path = 'x'", "asks no question 'path'", "--from"),
+        ("path = 'x'", "asks no question 'path'", "datablock(PATH)"),
         ("valid_pct = 0.2", "asks no question", "RandomSplitter"),
         ("batch_size = 3", "asks no question", "bs"),
         ("splitter = 1/0", "ZeroDivisionError", ""),

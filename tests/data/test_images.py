@@ -507,7 +507,7 @@ def test_when_every_service_refuses_the_next_step_is_told(internet):
         internet.faults[host] = net.status(403)
     with pytest.raises(FastmagicError, match="every search service refused") as caught:
         images("bird")
-    assert "--from urls.txt" in caught.value.fix
+    assert "source='urls.txt'" in caught.value.fix
     path, said = images("bird", fallback="digits")
     assert sorted(place.name for place in path.iterdir())[:2] == ["0", "1"]
     assert "Going on with the handwritten digits" in said[-1]

@@ -80,7 +80,7 @@ def test_a_column_of_the_split_is_obeyed(people):
 @pytest.mark.parametrize(
     ("answers", "cause", "fix"),
     [
-        ({}, "Which column is to be predicted?", "--target COLUMN"),
+        ({}, "Which column is to be predicted?", "`target=COLUMN`"),
         ({"target": "ritch"}, "has no column 'ritch'", "Did you mean 'rich'?"),
         ({"target": "planet"}, "'planet' is the same in every row", "Name another"),
         ({"target": "hours"}, "45 of 400 rows have no 'hours'", "dropna"),
@@ -223,7 +223,7 @@ def test_the_same_magics_go_on_from_it(data, capsys):
     assert data.user_ns["res"].look(0)[0][0] in data.user_ns["dls"].cat_names
     data.run("%check dls")
     capsys.readouterr()
-    with pytest.raises(FastmagicError, match="--explain walks an item of a DataBlock"):
+    with pytest.raises(FastmagicError, match="`explain` walks an item of a DataBlock"):
         data.run("%datablock --explain")
     data.run("%train dls --code")
     assert "tabular_learner(dls, metrics=accuracy)" in capsys.readouterr().out

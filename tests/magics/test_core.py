@@ -139,7 +139,7 @@ def test_an_error_is_shown_short_fails_the_cell_and_tb_shows_all_of_it(data, cap
     data.run_cell("%tb")
     full = capsys.readouterr().out
     assert "Traceback" in full
-    assert "values.py" in full
+    assert "magic.py" in full
 
 
 def test_an_error_of_any_other_type_is_short_too_and_keeps_its_type(data, capsys):

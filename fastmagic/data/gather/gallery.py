@@ -17,7 +17,7 @@ MOST = 32  # photos in all
 MANY_CLASSES = 12
 
 
-class Progress(Shown):
+class Gathering(Shown):
     """How far a run is: counts, and the first photos of each class. Made anew for every look, drawn when shown.
 
     Args:

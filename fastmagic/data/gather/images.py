@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import AnswerError, FastmagicError, RefusedError, UnreadableError, few
 from . import manifest
 from .engines import is_open
-from .gallery import Progress
+from .gallery import Gathering
 from .manifest import Record
 from .pipeline import Candidate, Pass, Shelf
 from .search import Search, choose
@@ -26,7 +26,7 @@ from .web import Web, advice
 WANTED = 200  # photos a class, where a search is asked
 EVERY = 0.5  # seconds between two looks at the progress
 
-Update = Callable[[Progress], None]
+Update = Callable[[Gathering], None]
 
 
 def images(
@@ -308,7 +308,7 @@ def _run(job: Pass, update: Update, notes: _Notes) -> bool:
         while thread.is_alive():
             thread.join(EVERY)
             if thread.is_alive():
-                update(Progress(job.shelves, job.folder, time.monotonic() - started, True, notes))
+                update(Gathering(job.shelves, job.folder, time.monotonic() - started, True, notes))
     except KeyboardInterrupt:
         interrupted = True
         job.web.stop.set()
@@ -318,7 +318,7 @@ def _run(job: Pass, update: Update, notes: _Notes) -> bool:
         raise
     if failed:
         raise failed[0]
-    update(Progress(job.shelves, job.folder, time.monotonic() - started, False, notes))
+    update(Gathering(job.shelves, job.folder, time.monotonic() - started, False, notes))
     return not interrupted
 
 
@@ -327,7 +327,7 @@ def _one_line(say: Callable[[str], None]) -> Update:
     told: set[str] = set()
     width = 0
 
-    def show(progress: Progress) -> None:
+    def show(progress: Gathering) -> None:
         nonlocal width
         for note in progress.notes:
             if note not in told:
