@@ -60,18 +60,18 @@ def _clean(folder: Path) -> list[Path]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    from fastmagic.data.pictures import picture_files
+    from fastmagic.data.opening import image_files
 
-    return picture_files(folder)
+    return image_files(folder)
 
 
 def _groups(files: list[Path]) -> dict[Path, int]:
     """Return the group of every photo that `%clean` says shows the same as another."""
-    from fastmagic.data.photos import read_photos
+    from fastmagic.data.image_files import read_images
     from fastmagic.data.scan import Scan
     from fastmagic.learning import suspects
 
-    photos = list(read_photos(files).values())
+    photos = list(read_images(files).values())
     queue = suspects.same_queue(photos, Scan(files[0].parent).thumbs, suspects.embedded(photos))
     return {files[i]: int(group) for i, group in zip(queue.positions, queue.groups, strict=True)}
 
@@ -161,14 +161,14 @@ def _datalab(labels: Any, probabilities: Any) -> list[int] | None:
 
 def _copies(files: list[Path], scratch: Path, sheets: Path | None) -> list[dict]:
     import fastmagic  # noqa: F401  its import settles torch's threads before imagededup's
-    from fastmagic.data.photos import near_pairs, read_photos
+    from fastmagic.data.image_files import near_pairs, read_images
 
     scores: dict[str, list[tuple[float, float]]] = {}
     for seed in SEEDS:
         folder = scratch / f"copies_{seed}"
         planted = _plant(files, folder, seed)
         every = _pictures(folder)
-        photos = list(read_photos(every).values())
+        photos = list(read_images(every).values())
         groups: dict[int, list[Path]] = {}
         for file, group in _groups(every).items():
             groups.setdefault(group, []).append(file)

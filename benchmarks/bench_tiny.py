@@ -118,7 +118,7 @@ def copies() -> None:
     from PIL import Image, ImageOps
 
     import fastmagic
-    from fastmagic.data.photos import near_pairs, read_photos, same_photo
+    from fastmagic.data.image_files import near_pairs, read_images, same_image
 
     with tempfile.TemporaryDirectory() as scratch:
         originals = sorted(
@@ -141,8 +141,8 @@ def copies() -> None:
             photo.save(copy, quality=60)
             planted[copy] = (file, kind)
         files = [*originals, *planted]
-        read = read_photos(files)
-        groups = same_photo([read[file] for file in originals])
+        read = read_images(files)
+        groups = same_image([read[file] for file in originals])
         group = {originals[i]: number for number, members in enumerate(groups) for i in members}
 
         def report(name: str, pairs: Sequence[tuple[Path, Path]]) -> None:
@@ -176,9 +176,9 @@ def copies() -> None:
 def photos() -> None:
     """Share of right answers on the validation photographs of Tiny ImageNet, at 64 px as they are."""
     import torch
+    from training.image_files import load
 
     from fastmagic.learning import tiny
-    from training.photos import load
 
     folder = os.environ.get("TINY_IMAGENET")
     if not folder:
@@ -206,13 +206,13 @@ class Grouped:
 
     def __call__(self, items: Sequence[Path]) -> tuple[list[int], list[int]]:
         import fastmagic
-        from fastmagic.data.photos import Groups, read_photos, same_photo
+        from fastmagic.data.image_files import Groups, read_images, same_image
 
         order = sorted(items)  # a folder's own order differs from disk to disk
-        read = read_photos(order)
+        read = read_images(order)
         position = {file: i for i, file in enumerate(order)}
         join = Groups(len(order))
-        for members in same_photo([read[file] for file in order]):
+        for members in same_image([read[file] for file in order]):
             for other in members[1:]:
                 join(members[0], other)
         for a, b, _ in fastmagic.embed(order, progress=None).near_duplicates():

@@ -70,7 +70,7 @@ class Shown(Displayed):
         return {"text/html": f'{CSS}<div class="fastmagic">{self.html}</div>', "text/plain": self.text}
 
 
-class Picture(Displayed):
+class Drawing(Displayed):
     """A PNG with a sentence that stands in for it where pictures cannot be shown."""
 
     def __init__(self, png: bytes, text: str):

@@ -1,6 +1,6 @@
 """`%check`: find what fastai lets pass in silence before a model is built on it, and mend what can be mended.
 
-Every check is a small function from what is known (`Listing`, and `Photo` by file where pictures were opened)
+Every check is a small function from what is known (`Listing`, and `ImageFile` by file where pictures were opened)
 to findings; they live in `checks`. The fast ones read names, labels and file sizes only; `%train` runs them each time.
 """
 
@@ -17,8 +17,8 @@ from .checks.files import broken, left_out, missing_files, storage, too_large
 from .checks.labels import batch_checks, counts_of, few_steps, label_checks, split_checks
 from .checks.mending import home, moved_finding, rejects, restored, stale
 from .folders import left_out_beside, no_images
+from .image_files import ImageFile, read_images
 from .listing import Listing, is_blank, list_folder, read_source
-from .photos import Photo, read_photos
 from .quarantine import quarantine
 from .report import Finding, Report
 
@@ -81,9 +81,9 @@ def check_listing(
 ) -> Report:
     """Check items that are listed already; see `check`."""
     photos = None
-    if listing.pictures and not fast:
+    if listing.are_images and not fast:
         with reporting(progress) as report:
-            photos = read_photos([path for path in listing.paths if path is not None], report)
+            photos = read_images([path for path in listing.paths if path is not None], report)
     sizes = (_pair(size), bs)
     moved: dict[Path, Path] = {}
     if fix:
@@ -94,12 +94,12 @@ def check_listing(
         findings.append(moved_finding(listing, moved))
         if moved and listing.kind != "folder":
             findings.append(stale(listing, moved))
-    scope = "fast checks" if photos is None and listing.pictures else ""
+    scope = "fast checks" if photos is None and listing.are_images else ""
     return Report(_subject(kept), findings, scope, listing.root, moved)
 
 
 def _findings(
-    listing: Listing, photos: dict[Path, Photo] | None, size: tuple[int, int] | None, bs: int | None
+    listing: Listing, photos: dict[Path, ImageFile] | None, size: tuple[int, int] | None, bs: int | None
 ) -> Iterator[Finding]:
     if not len(listing):
         yield _no_items(listing)
@@ -114,7 +114,7 @@ def _findings(
     yield from batch_checks(listing, bs)
     if listing.kind == "dls" and photos is not None:  # %train says it of the training that it plans
         yield from few_steps(listing)
-    if listing.pictures:
+    if listing.are_images:
         yield from copy_checks(listing, photos)
     if photos is not None:
         photos = {path: photos[path] for path in listing.paths if path is not None}
@@ -125,7 +125,7 @@ def _findings(
 
 def _subject(listing: Listing) -> str:
     """Say in a few words what was looked at: "553 + 138 photos, 2 classes"."""
-    what = "photo" if listing.pictures else "item"
+    what = "photo" if listing.are_images else "item"
     counts = [len(listing)]
     if listing.splits is not None:
         counts = [len(listing.where(split)) for split in ("train", "valid")]

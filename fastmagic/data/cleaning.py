@@ -259,7 +259,7 @@ class Cleaning:
     @property
     def builds(self) -> bool:
         """Whether `DataLoaders` can be built from a folder that may only be read."""
-        return self.listing.kind == "folder" and self.listing.pictures and self.listing.labels is not None
+        return self.listing.kind == "folder" and self.listing.are_images and self.listing.labels is not None
 
     def _built(self, plan: Plan) -> Any:
         """Return `DataLoaders` of a folder as `datablock` builds them, less what is set aside and relabelled."""

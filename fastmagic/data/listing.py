@@ -38,7 +38,7 @@ class Listing:
     labels: list[Any] | None = None
     splits: list[str] | None = None
     root: Path | None = None
-    pictures: bool = True
+    are_images: bool = True
     multi: bool = False
     left_out: list[Path] = field(default_factory=list)
     size: tuple[int, int] | None = None
@@ -213,13 +213,13 @@ def list_dls(dls: Any) -> Listing:
     pictures, known, multi = True, True, False
     for split, loader in zip(("train", "valid"), loaders, strict=False):
         dataset = loader.dataset
-        files, are_pictures = _files(dataset)
+        files, are_images = _files(dataset)
         labels, multi = _labels(dls, dataset)
         columns["paths"] += files
         columns["names"] += _names(dataset, files)
         columns["labels"] += labels or []
         columns["splits"] += [split] * len(files)
-        pictures, known = pictures and are_pictures, known and (labels is not None or not files)
+        pictures, known = pictures and are_images, known and (labels is not None or not files)
     try:
         steps = len(loaders[0])
     except TypeError:  # an iterable dataset has no length
@@ -234,7 +234,7 @@ def list_dls(dls: Any) -> Listing:
         labels=columns["labels"] if known and columns["labels"] else None,
         splits=columns["splits"],
         root=root,
-        pictures=pictures,
+        are_images=pictures,
         multi=multi,
         size=size,
         resizes=_resizes(loaders[0]),

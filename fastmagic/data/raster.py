@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import AnswerError, FastmagicError, NotFoundError
 from .download import fetch, is_url
-from .pictures import no_such_file, telling
+from .opening import no_such_file, telling
 
 OVERVIEW = 1000  # px of the longer side of what is shown at first
 _BANDS = {1: ("L",), 3: ("R", "G", "B"), 4: ("R", "G", "B", "A")}
@@ -126,7 +126,7 @@ class Raster:
         image = self._coloured(part, channel)
         return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
 
-    def picture(self) -> Any:
+    def image(self) -> Any:
         """Return the numbers as a PIL image again; only of what is `paintable`."""
         from PIL import Image
 
@@ -187,9 +187,9 @@ def raster_of(item: Any, index: int | None = None, name: str = "") -> Raster:
         FastmagicError: there is no such file, it is no picture, or an array of another shape.
     """
     if hasattr(item, "picture") and hasattr(item, "source"):
-        if item.picture is None:
+        if item.image is None:
             raise FastmagicError("This prediction is of no picture.", "Give a file, a picture or an array.")
-        return raster_of(item.picture, name=name or _short(str(item.source)))
+        return raster_of(item.image, name=name or _short(str(item.source)))
     if hasattr(item, "ndim"):
         return _of_array(item, index, name)
     if is_url(item):

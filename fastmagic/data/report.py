@@ -17,7 +17,7 @@ COLOURS = {"error": "#d55e00", "warning": "#e69f00", "note": "#0072b2"}
 
 SHOWN_ITEMS = 5  # names in a line of text, fewer where they are long
 LINE = 110  # characters
-SHOWN_PICTURES = 6  # pictures (or groups of copies) in a finding
+SHOWN_IMAGES = 6  # pictures (or groups of copies) in a finding
 HTML_BUDGET = 180_000  # characters; what a report may add to a saved notebook
 
 
@@ -190,7 +190,7 @@ class Report(Displayed):
         """Return the first pictures of a finding with names, copies side by side, in `room` characters."""
         groups = finding.groups or [[item] for item in finding.items]
         cells, shown = [], 0
-        for group in groups[:SHOWN_PICTURES]:
+        for group in groups[:SHOWN_IMAGES]:
             tags = "".join(self._picture(item, finding, len(finding.groups) > 0) for item in group[:3])
             if len(tags) > room:
                 break

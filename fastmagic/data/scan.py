@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from ..progress import Progress
 from .digits import cache_folder
-from .photos import THUMB, Photo, open_photo
+from .image_files import THUMB, ImageFile, open_image_file
 
 SIDE, QUALITY = 160, 75  # a thumbnail's longer side in px, and its quality as JPEG
 SMALL = 64  # px: what has no longer side is kept as it is, without loss
@@ -33,7 +33,7 @@ REST = 0.15  # s that the background waits after something that a person waited 
 VERSION = 1  # of what is measured and how; another one begins a new cache
 
 # What of a photo is stored, as columns. Files are named in bytes, which need not be text. The thumbnails have a table of their own, so that these rows stay short.
-_COLUMNS = tuple(field.name for field in fields(Photo) if field.name not in ("path", "thumb"))
+_COLUMNS = tuple(field.name for field in fields(ImageFile) if field.name not in ("path", "thumb"))
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS photos (file BLOB PRIMARY KEY, bytes INTEGER, changed INTEGER, {", ".join(_COLUMNS)})
     WITHOUT ROWID;
@@ -96,13 +96,13 @@ class Scan:
                 found |= made
             return [found.get(os.fsencode(path)) or None if path is not None else None for path in paths]
 
-    def photos(self, paths: Sequence[Path | None]) -> list[Photo | None]:
+    def photos(self, paths: Sequence[Path | None]) -> list[ImageFile | None]:
         """Return what is known so far, `None` for files not read yet. Without thumbnails: see `thumbs`."""
         columns = ", ".join(_COLUMNS)
         files = [os.fsencode(path) for path in paths if path is not None]
         known = {row[0]: row[1:] for row in self._read(f"SELECT file, {columns} FROM photos", files)}
         return [
-            None if path is None or (row := known.get(os.fsencode(path))) is None else _photo(path, row)
+            None if path is None or (row := known.get(os.fsencode(path))) is None else _image(path, row)
             for path in paths
         ]
 
@@ -305,7 +305,7 @@ def _stamp(path: Path | bytes) -> _Stamp | None:
 def _looked_at(file: bytes) -> tuple[Any, ...]:
     """Return the row of a file: name, stamp, columns, thumbnail."""
     stamp = _stamp(file)
-    photo, image = open_photo(Path(os.fsdecode(file)), SHARP_SIDE)
+    photo, image = open_image_file(Path(os.fsdecode(file)), SHARP_SIDE)
     picture = b""
     if image is not None:
         photo = replace(photo, **measures(image))
@@ -317,17 +317,17 @@ def _looked_at(file: bytes) -> tuple[Any, ...]:
     return (file, *(stamp or (None, None)), *values.values(), picture)
 
 
-def _photo(path: Path, row: tuple[Any, ...]) -> Photo:
+def _image(path: Path, row: tuple[Any, ...]) -> ImageFile:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["phash"] &= (1 << 64) - 1
     values["turned"], values["transparent"] = bool(values["turned"]), bool(values["transparent"])
     for name in ("brightness", "highlights", "sharpness"):
         values[name] = float("nan") if values[name] is None else values[name]  # SQLite stores NaN as NULL
-    return Photo(path, **values)
+    return ImageFile(path, **values)
 
 
 def measures(image: Any) -> dict[str, Any]:
-    """Return what is measured on a picture: `brightness`, `highlights` and `sharpness` of `Photo`.
+    """Return what is measured on a picture: `brightness`, `highlights` and `sharpness` of `ImageFile`.
 
     Sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield
     microscopy", https://doi.org/10.1109/ICPR.2000.903548), of the picture reduced to 224 px at most, which is what a

@@ -13,14 +13,14 @@ from typing import Any
 
 from ..data.folders import Layout, no_images, read_folder
 from ..data.items import item_list, vocab
-from ..data.pictures import picture_class
+from ..data.opening import image_class
 from ..data.source import Source, Worked, random_split, split_by
 from ..data.tables import Columns, read_columns
 from ..data.targets import Target, target_of
 from ..errors import AnswerError, FastmagicError, NotFoundError, RefusedError, UnreadableError, few
 from ..learning.architectures import DEFAULT, default, find, fixed_size, require_weights
 from ..learning.weights import weights_lines
-from ..render import Picture, figure_png, new_figure
+from ..render import Drawing, figure_png, new_figure
 from .kind import Asked, Kind, Learning, plain_loaders, rebatched, steps
 
 
@@ -55,7 +55,7 @@ class Image(Kind):
 
     def holds(self, dls: Any) -> bool:
         dataset = getattr(dls.train, "dataset", None)
-        if picture_class(dataset) is not None:
+        if image_class(dataset) is not None:
             return True
         if not hasattr(dls.train, "do_item") or not len(dataset or ()):
             return False
@@ -63,7 +63,7 @@ class Image(Kind):
 
         return isinstance(first_item(dls)[0], TensorImageBase)  # something that becomes an image: a spectrogram
 
-    def grid(self, dls: Any, n: int) -> Picture | None:
+    def grid(self, dls: Any, n: int) -> Drawing | None:
         from fastai.torch_core import no_random
 
         n = min(n, dls.train.bs, len(dls.train.dataset))
@@ -76,7 +76,7 @@ class Image(Kind):
             dls.show_batch(max_n=n, ctxs=axes[:n])
         # show_batch moves the loader's own generator on; a training must not depend on who looked first.
         dls.train.rng.setstate(state)
-        return Picture(figure_png(figure), f"[{n} pictures of the training set, with their labels]")
+        return Drawing(figure_png(figure), f"[{n} pictures of the training set, with their labels]")
 
     def learning(self, dls: Any, asked: Asked) -> Learning:
         item = first_item(dls)
@@ -88,7 +88,7 @@ class Image(Kind):
             notes += [why] if why else []
         else:
             arch = find(asked.arch if asked.arch is not None else DEFAULT)
-        size, channels = picture_size(dls, item), int(item[0].shape[0])
+        size, channels = image_size(dls, item), int(item[0].shape[0])
         recipe = SCRATCH if scratch else TINY if arch.library == "fastmagic" else FINE_TUNE
         shrink = recipe.size is not None and size > recipe.size and not fixed_size(arch)
         own_weights = not asked.pretrained or asked.weights is not None
@@ -391,7 +391,7 @@ def _added_lines(dls: Any, recipe: _Recipe, shrink: bool, normalize: bool) -> li
     return [f"dls.add_tfms([{', '.join(added)}], 'after_batch')"] if added else []
 
 
-def picture_size(dls: Any, item: tuple[Any, ...]) -> int:
+def image_size(dls: Any, item: tuple[Any, ...]) -> int:
     """Return the longer side in pixels of the pictures a model gets."""
     from fastai.vision.augment import AffineCoordTfm, RandomResizedCropGPU
 

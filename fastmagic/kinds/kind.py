@@ -17,7 +17,7 @@ from ..errors import FastmagicError, RefusedError
 
 if TYPE_CHECKING:
     from ..data.plan import Plan
-    from ..render import Picture, Shown
+    from ..render import Drawing, Shown
 
 DATA_BLOCK = (
     "blocks", "get_items", "get_x", "splitter", "get_y", "getters", "n_inp", "item_tfms", "batch_tfms", "dl_type",
@@ -162,7 +162,7 @@ class Kind(ABC):
         """Tell whether a `DataLoaders`, whoever made it, holds data of this kind."""
 
     @abstractmethod
-    def grid(self, dls: Any, n: int) -> Picture | Shown | None:
+    def grid(self, dls: Any, n: int) -> Drawing | Shown | None:
         """Return some items as a model will get them, without touching any random state."""
 
     # ------------------------------------------------------------ learning

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.items import vocab
-from ..data.pictures import no_such_file
+from ..data.opening import no_such_file
 from ..data.source import Source, Worked, random_split, split_by
 from ..data.tables import column_named, measures, read_columns, read_table
 from ..data.targets import target_of

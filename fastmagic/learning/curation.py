@@ -716,7 +716,7 @@ def _listing_of(found: dict[str, Any]) -> Listing:
         elif some.kind != "pixels":
             labels += list(some.targets)
     several = any(some.kind == "classes" for some in found.values())
-    return Listing("dls", paths, names, labels or None, splits, pictures=any(paths), multi=several)
+    return Listing("dls", paths, names, labels or None, splits, are_images=any(paths), multi=several)
 
 
 def _vocab(listing: Listing, dls: Any, found: dict[str, Any]) -> list[Any]:
@@ -783,4 +783,4 @@ def _folder_of_sounds(what: Any) -> Listing | None:
         return None
     labelled = any(file.parent != folder for file in sounds)
     labels = [file.parent.name for file in sounds] if labelled else None
-    return Listing("folder", [*sounds], [str(file) for file in sounds], labels, root=folder, pictures=False)
+    return Listing("folder", [*sounds], [str(file) for file in sounds], labels, root=folder, are_images=False)

@@ -132,7 +132,7 @@ def embed(items: Any, progress: Progress | bool | None = True) -> Embeddings:
 def _listed(items: Any) -> list[Any]:
     """Return the single items that `items` stands for."""
     from ..data.listing import read_source
-    from ..data.pictures import files_of, no_such_file
+    from ..data.opening import files_of, no_such_file
 
     if isinstance(items, (str, os.PathLike)):
         path = Path(items).expanduser()
@@ -172,7 +172,7 @@ def _image(item: Any) -> Any:
     """Return an item as a PIL image in RGB, a large JPEG decoded at a fraction of its size."""
     from PIL import Image
 
-    from ..data.pictures import picture_of_array
+    from ..data.opening import image_of_array
 
     if isinstance(item, (os.PathLike, bytes)):
         with Image.open(io.BytesIO(_content(item))) as opened:
@@ -180,7 +180,7 @@ def _image(item: Any) -> Any:
             return opened.convert("RGB")
     if isinstance(item, Image.Image):
         return item.convert("RGB")
-    return picture_of_array(item).convert("RGB")
+    return image_of_array(item).convert("RGB")
 
 
 def _pixels(item: Any) -> Any:
@@ -198,10 +198,10 @@ def _why(item: Any) -> str:
     """Return why an item could not be opened, in the words that `predict` uses."""
     from fastai.vision.core import PILImage
 
-    from ..data.pictures import open_picture
+    from ..data.opening import open_image
 
     try:
-        open_picture(item, PILImage) if isinstance(item, (os.PathLike, bytes)) else _image(item)
+        open_image(item, PILImage) if isinstance(item, (os.PathLike, bytes)) else _image(item)
     except FileNotFoundError:
         return f"There is no file '{item}'."
     except Exception as error:

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..data.pictures import no_such_file
+from ..data.opening import no_such_file
 from ..errors import AnswerError, FastmagicError, UnreadableError
 
 

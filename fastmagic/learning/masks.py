@@ -88,7 +88,7 @@ class MaskResults:
         shape, actual, predicted = kept
         return tuple(np.frombuffer(zlib.decompress(m), np.int16).reshape(shape) for m in (actual, predicted))  # type: ignore[return-value]
 
-    def picture(self, position: int) -> Any:
+    def image(self, position: int) -> Any:
         """Return a picture as the model saw it, as a PIL image of the masks' size; `None` for a file that is gone."""
         import numpy as np
         from PIL import Image

@@ -10,13 +10,13 @@ from typing import Any
 
 from ..data.download import Policy, fetch, is_url
 from ..data.items import item_source
-from ..data.pictures import (
+from ..data.opening import (
     ACCEPTED_ARRAYS,
     files_of,
-    no_pictures,
+    image_class,
+    no_images_in,
     no_such_file,
-    open_picture,
-    picture_class,
+    open_image,
 )
 from ..data.tables import read_table
 from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
@@ -94,7 +94,7 @@ def predict(
         with reporting(progress, "Predicting") as report:
             return _predict_by_loader(item, learn, target, top, report)
     transforms = Transforms(learn.dls)
-    kind = picture_class(transforms.dataset)
+    kind = image_class(transforms.dataset)
     many = _many(item)
     if many is None:
         return _predict_one(item, learn, target, transforms, kind, column, top, allow_url)
@@ -330,13 +330,13 @@ def _entry(item: Any, kind: Any) -> Any:
         if not path.exists():
             raise no_such_file(path.absolute())
         if path.is_dir():
-            raise no_pictures(path)
-        return open_picture(path, kind)
+            raise no_images_in(path)
+        return open_image(path, kind)
     if kind is None or _is_row(item):
         return item
     looks = any(hasattr(item, trait) for trait in ("ndim", "convert", "read"))  # an array, a PIL image, a file
     if looks or isinstance(item, (bytes, bytearray)):
-        return open_picture(item, kind)
+        return open_image(item, kind)
     raise AnswerError(f"A {type(item).__name__} is nothing this model can look at.", ACCEPTED_ARRAYS)
 
 

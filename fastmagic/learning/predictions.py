@@ -22,7 +22,7 @@ class Prediction(Displayed):
             answers numbers the number, or a list of them.
         probability: that of `label`, 0…1; `None` for several labels and for numbers.
         probabilities: of every class by its name, likeliest first; empty for numbers.
-        picture: the item as a PIL image, with the model's eyes (RGB or grey); `None` for text and tables.
+        image: the item as a PIL image, with the model's eyes (RGB or grey); `None` for text and tables.
         source: where the item came from, as text.
         seconds: from opening the item to its label, download not counted.
     """
@@ -32,7 +32,7 @@ class Prediction(Displayed):
         order = sorted(range(len(target.classes)), key=lambda i: -activations[i])
         self.probabilities: dict[Any, float] = {target.classes[i]: float(activations[i]) for i in order}
         self.probability = self.probabilities[self.label] if target.kind == "class" else None
-        self.picture, self.source, self.seconds = picture, source, seconds
+        self.image, self.source, self.seconds = picture, source, seconds
         self._top = top
 
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class Prediction(Displayed):
             f'style="width:{100 * p:.1f}%;min-width:1px"></span></td><td class="number">{p:.1%}</td></tr>'
             for name, p, first in ((name, p, self._is_given(name)) for name, p in shown)
         )
-        picture = image_tag(self.picture, 128, item_name(self.source)) if self.picture is not None else ""
+        picture = image_tag(self.image, 128, item_name(self.source)) if self.image is not None else ""
         html = (
             f'<div style="display:flex;gap:1em;align-items:center;flex-wrap:wrap">{picture}<div>'
             f'<p><b style="font-size:1.25em">{escape(self._decision())}</b> '

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.items import SPLITS, holds_masks, item_list, item_source, source_in
-from ..data.pictures import thumbnail
+from ..data.opening import thumbnail
 from ..errors import FastmagicError, NotFoundError, RefusedError, UnreadableError, did_you_mean, few
 from ..kinds import TABLE
 from ..progress import Progress, reporting
-from ..render import Displayed, Picture, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
+from ..render import Displayed, Drawing, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
 from .forward import (
     Outputs,
     Target,
@@ -184,7 +184,7 @@ class Results(Displayed):
         columns.update({f"p({name})": self.probabilities[:, i] for i, name in enumerate(self.vocab)})
         return pd.DataFrame(columns)
 
-    def show(self, k: int = 9, rows: Any = None) -> Picture | Shown:
+    def show(self, k: int = 9, rows: Any = None) -> Drawing | Shown:
         """Return pictures with what they are and what the model said; ✗ and red where that differs.
 
         Args:
@@ -212,7 +212,7 @@ class Results(Displayed):
             )
             color = {"✗": "#c1121f", "✓": "#10652f"}.get(mark, "black")
             axis.set_title(title.replace("$", r"\$"), fontsize=9, color=color)
-        return Picture(figure_png(figure), text)
+        return Drawing(figure_png(figure), text)
 
     def look(self, position: int, size: int = 160) -> Any:
         """Return an item as it is shown to people.

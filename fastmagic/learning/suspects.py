@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.image_files import MAX_BITS, MIN_SIDE, Groups, ImageFile, alike, are_near, signs
 from ..data.listing import is_blank
-from ..data.photos import MAX_BITS, MIN_SIDE, Groups, Photo, alike, are_near, signs
 from ..data.scan import quieten
 from ..progress import Progress
 
@@ -307,7 +307,7 @@ def _probe(known: Any, labels: Any, asked: Any, classes: int) -> Any:
 # ---------------------------------------------------------------- pictures that show the same
 
 
-def embedded(photos: Sequence[Photo | None], progress: Progress | None = None) -> Any:
+def embedded(photos: Sequence[ImageFile | None], progress: Progress | None = None) -> Any:
     """Return the vectors of pictures (`fastmagic.embed`), float32, items × 288; rows of NaN for what is no picture.
 
     Files whose content was embedded before are not read again.
@@ -335,7 +335,7 @@ def embedded(photos: Sequence[Photo | None], progress: Progress | None = None) -
 
 
 def same_queue(
-    photos: Sequence[Photo | None],
+    photos: Sequence[ImageFile | None],
     thumbs: Callable[[Sequence[Path]], list[Any]],
     vectors: Any = None,
     splits: Sequence[str] | None = None,
@@ -402,7 +402,7 @@ class _Copies:
         least: the least cosine similarity of a pair.
     """
 
-    def __init__(self, photos: Sequence[Photo | None], thumbs: Any, vectors: Any, progress: Progress | None):
+    def __init__(self, photos: Sequence[ImageFile | None], thumbs: Any, vectors: Any, progress: Progress | None):
         import numpy as np
 
         self.photos, self._thumbs, self._progress = photos, thumbs, progress
@@ -618,7 +618,7 @@ def _neighbour_distances(points: Any, k: int, progress: Progress | None) -> Any:
 # ---------------------------------------------------------------- quality
 
 
-def quality_queues(photos: Sequence[Photo | None]) -> list[Queue]:
+def quality_queues(photos: Sequence[ImageFile | None]) -> list[Queue]:
     """Return the queues of pictures that are too dark, blurred, tiny, of strange shape, or cannot be read.
 
     Each limit is a number beyond which a picture is of little use, or a share of what is usual in these data where that
@@ -632,10 +632,10 @@ def quality_queues(photos: Sequence[Photo | None]) -> list[Queue]:
     whole = [(i, photo) for i, photo in enumerate(photos) if photo is not None and not photo.problem]
     place = np.array([i for i, _ in whole], dtype=int)
 
-    def column(value: Callable[[Photo], float]) -> Any:
+    def column(value: Callable[[ImageFile], float]) -> Any:
         return np.array([value(photo) for _, photo in whole], dtype="f8")
 
-    def queue(name: str, title: str, about: str, chosen: Any, score: Any, why: Callable[[Photo], str]) -> Queue:
+    def queue(name: str, title: str, about: str, chosen: Any, score: Any, why: Callable[[ImageFile], str]) -> Queue:
         order = np.flatnonzero(chosen)
         order = order[np.argsort(score[order], kind="stable")]
         return _queue(name, title, about, place[order], score[order], [why(whole[k][1]) for k in order])

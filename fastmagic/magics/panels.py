@@ -63,7 +63,7 @@ def confusion(call: Call) -> Any:
     return view
 
 
-class _Picture(Place):
+class _Image(Place):
     """A picture, or what has pictures for items."""
 
     metavar = "ITEM"
@@ -86,7 +86,7 @@ def _is_number(text: str, session: Session) -> bool:
     Option(
         "what",
         "a picture (file, URL, variable), DataLoaders or a Learner; default: the newest of these two",
-        _Picture(),
+        _Image(),
     ),
     Option("index", "of DataLoaders, a Learner or a batch: the number of the item (default: 0)", _Index()),
     Option("--item", "of DataLoaders or a Learner: part of the item's name, in place of its number", Value()),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.decisions import Batch
-from ..data.pictures import thumbnail
+from ..data.opening import thumbnail
 from ..errors import FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 from ..learning.curation import SORTS, Curation, curate
 from ..learning.improvement import remember
@@ -462,7 +462,7 @@ class Cleaner(Panel):
         import numpy as np
         from PIL import Image
 
-        picture = found.picture(at)
+        picture = found.image(at)
         if picture is None:
             return None
         actual, predicted = masks

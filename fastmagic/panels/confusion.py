@@ -147,7 +147,7 @@ class ConfusionView(Panel):
         found, item = self.results, self._item(position, selection or {}, size=LARGE)
         item["place"] = str(found.items[position]) if isinstance(found.items[position], Path) else ""
         if found.kind == "pixels":
-            item["more"] = self._mask_pictures(position)
+            item["more"] = self._mask_images(position)
         elif found.kind in ("class", "classes"):
             item["top"] = self._top(position, 10)
         return item
@@ -345,7 +345,7 @@ class ConfusionView(Panel):
         import numpy as np
 
         found = self.results
-        picture, masks = found.picture(position), found.masks(position)
+        picture, masks = found.image(position), found.masks(position)
         pixels = found.errors(position=selection["class"]) if selection.get("kind") == "class" else found.errors()
         chosen = int(pixels[position])
         if selection.get("kind") == "cell":
@@ -372,13 +372,13 @@ class ConfusionView(Panel):
         picture = picture if size == LARGE else _shrunk(picture, size)
         return item | {"picture": _encoded(picture)}
 
-    def _mask_pictures(self, position: int) -> list[dict[str, Any]]:
+    def _mask_images(self, position: int) -> list[dict[str, Any]]:
         """Return the picture and both masks of an item, with the names of the colours that are in them."""
         import numpy as np
         from PIL import Image
 
         found = self.results
-        picture, masks = found.picture(position), found.masks(position)
+        picture, masks = found.image(position), found.masks(position)
         shown: list[dict[str, Any]] = []
         shown += [{"caption": "as the model saw it", "picture": _encoded(picture)}] if picture is not None else []
         for caption, mask in zip(("actual", "predicted"), masks or (), strict=False):

@@ -59,12 +59,12 @@ def pixels(item: Any, learn: Any = None, *, index: int | str | None = None, spli
 
 def cannot_see(learn: Any) -> str:
     """Return why a learner cannot say what it sees in a picture, or "" where it can."""
-    from ..data.pictures import picture_class
+    from ..data.opening import image_class
     from ..learning.forward import runs_on_transforms, target_of
 
     if not hasattr(learn, "dls") or not hasattr(learn, "model"):
         return f"A {type(learn).__name__} is no learner."
-    if not runs_on_transforms(learn.dls) or picture_class(learn.dls.loaders[-1].dataset) is None:
+    if not runs_on_transforms(learn.dls) or image_class(learn.dls.loaders[-1].dataset) is None:
         return "This learner was not trained on pictures."
     try:
         target_of(learn)
@@ -160,12 +160,12 @@ class _Walk:
     training: bool
 
     def __init__(self, dls: Any, index: int | str | None, split: str):
-        from ..data.pictures import picture_class
+        from ..data.opening import image_class
 
         if split not in ("train", "valid"):
             raise AnswerError(f"{split!r} is not a set here.", "Choose from train, valid.")
         loaders = [loader for loader in dls.loaders if hasattr(getattr(loader, "dataset", None), "tls")]
-        if not loaders or picture_class(loaders[0].dataset) is None:
+        if not loaders or image_class(loaders[0].dataset) is None:
             raise FastmagicError(
                 "The items of these dataloaders are no pictures.", "Give DataLoaders of an ImageBlock."
             )
@@ -193,7 +193,7 @@ class _Walk:
         self._steps(self.views[self.canvas])
 
     def _steps(self, painted: View | None) -> None:
-        opened = painted.raster.picture() if painted is not None and painted.raster is not None else None
+        opened = painted.raster.image() if painted is not None and painted.raster is not None else None
         if painted is None:
             disk = View(None, "as it lies on disk", "input")
             try:  # a getter of the user's own fails in its own way, and the steps below say so
@@ -326,7 +326,7 @@ class Pixels(Panel):
         """Return the picture with what was painted on it, as a PIL image."""
         if self._subject.canvas is None:
             raise FastmagicError("This picture cannot be painted.", "Only 8-bit grey, RGB and RGBA pictures can.")
-        return self._raster(self._subject.canvas).picture()
+        return self._raster(self._subject.canvas).image()
 
     # ------------------------------------------------------------ what the browser asks
 
@@ -454,7 +454,7 @@ class Pixels(Panel):
         if self._learn is None:
             raise FastmagicError("There is no learner here.", "Give one: pixels(…, learn).")
         raster = self._raster(self._subject.canvas or 0)
-        return predict(raster.picture(), self._learn)
+        return predict(raster.image(), self._learn)
 
     def _changed(self, before: Any) -> dict[str, Any]:
         self._stale = True

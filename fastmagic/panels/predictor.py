@@ -14,7 +14,7 @@ from typing import Any
 
 from ..data.download import Policy, is_url
 from ..data.items import item_list, item_source
-from ..data.pictures import no_such_file, open_picture, picture_class
+from ..data.opening import image_class, no_such_file, open_image
 from ..errors import AnswerError, FastmagicError, few
 from ..learning.forward import Target, Transforms, runs_on_transforms, target_of
 from ..learning.learner_file import as_learner
@@ -123,11 +123,11 @@ def predictor_code(learn_expr: str, texts: bool = False) -> str:
     """
     named = learn_expr.isidentifier()
     learn = learn_expr if named else "learn"
-    program = _TEXTS_PROGRAM if texts else _PICTURES_PROGRAM
+    program = _TEXTS_PROGRAM if texts else _IMAGES_PROGRAM
     return program.format(start="" if named else f"learn = {learn_expr}\n\n", learn=learn)
 
 
-_PICTURES_PROGRAM = """\
+_IMAGES_PROGRAM = """\
 from fastai.vision.all import *
 from ipywidgets import FileUpload, Output, VBox
 
@@ -187,7 +187,7 @@ class Predictor(Panel):
     ):
         self.learn = as_learner(learn)
         self._target = target_of(self.learn)
-        self._kind = _picture_kind(self.learn)
+        self._kind = _image_kind(self.learn)
         self.top, self.upright = top, upright
         self._title, self._description, self._allow_url = title, description, allow_url
         self._entries: list[_Entry] = []
@@ -304,17 +304,17 @@ class Predictor(Panel):
         text = item if self._kind is None else ""
         said.source = name or said.source
         stored = None
-        if _turned(said.picture):
+        if _turned(said.image):
             stored = said
-            said = self._said(_upright(stored.picture))
+            said = self._said(_upright(stored.image))
             said.source, said.seconds = stored.source, stored.seconds + said.seconds
         for entry in self._entries[-1:]:
             _shrink(entry)
         self._count += 1
         entry = _Entry(self._count, said, stored, short(text) if text else _name(said.source), text, label)
-        if said.picture is not None:
-            entry.preview = _encoded(said.picture, PREVIEW)
-            entry.thumbnail = _encoded(said.picture, THUMBNAIL)
+        if said.image is not None:
+            entry.preview = _encoded(said.image, PREVIEW)
+            entry.thumbnail = _encoded(said.image, THUMBNAIL)
         self._entries = [*self._entries, entry][-HISTORY:]
         self._shown = entry if show or self._shown is None else self._shown
         self._tell_changes(entry, show)
@@ -390,7 +390,7 @@ class Predictor(Panel):
             path = Path(item).expanduser() if isinstance(item, (str, Path)) else None
             if path is not None and not path.is_file():
                 raise no_such_file(path.absolute())
-            opened = _upright(open_picture(path or item, self._kind))
+            opened = _upright(open_image(path or item, self._kind))
             yield _Example(path or item, path.name if path else f"example {number}", None, _encoded(opened, THUMBNAIL))
 
     def _from_validation(self) -> list[_Example]:
@@ -412,7 +412,7 @@ class Predictor(Panel):
         for index, label in of_each_class[: 3 * EXAMPLES]:
             try:
                 item = item_source(dataset, items[index])
-                opened = _upright(open_picture(item, self._kind))
+                opened = _upright(open_image(item, self._kind))
             except Exception:
                 continue  # a file that is broken or was moved is no example
             name = item.name if isinstance(item, Path) else f"item {index}"
@@ -507,10 +507,10 @@ def takes_texts(learn: Any) -> bool:
     Raises:
         FastmagicError: it takes neither texts nor pictures.
     """
-    return _picture_kind(learn) is None
+    return _image_kind(learn) is None
 
 
-def _picture_kind(learn: Any) -> Any:
+def _image_kind(learn: Any) -> Any:
     """Return the fastai class that opens the learner's pictures, `None` for a learner of texts."""
     loader = type(learn.dls.train).__name__
     if not runs_on_transforms(learn.dls):
@@ -525,7 +525,7 @@ def _picture_kind(learn: Any) -> Any:
                 "Continue a text with `learn.predict('…', 20)`.",
             )
         return None
-    kind = picture_class(Transforms(learn.dls).dataset)
+    kind = image_class(Transforms(learn.dls).dataset)
     if kind is None:
         raise FastmagicError(
             "This learner takes neither pictures nor texts.", "Predict its items: `predict(item, learn)`."
@@ -575,10 +575,10 @@ def _encoded(picture: Any, side: int, quality: int = 85) -> Encoded:
 def _shrink(entry: _Entry) -> None:
     """Keep a picture of the past small: twelve photos of 24 MP would take 860 MB."""
     for said in (entry.prediction, entry.stored):
-        if said is not None and said.picture is not None and max(said.picture.size) > KEPT:
-            small = said.picture.copy()
+        if said is not None and said.image is not None and max(said.image.size) > KEPT:
+            small = said.image.copy()
             small.thumbnail((KEPT, KEPT))
-            said.picture = small
+            said.image = small
 
 
 def _hint(said: Prediction, target: Target) -> str:

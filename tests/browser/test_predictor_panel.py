@@ -29,7 +29,7 @@ dls = fastmagic.datablock(fastmagic.digits(), item_tfms=Resize(64), bs=32, num_w
 torch.manual_seed(1)
 body = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 10))
 learn = Learner(dls, body, loss_func=CrossEntropyLossFlat())"""
-ASK = "[said.source for said in preds.history], preds.last.picture.size"
+ASK = "[said.source for said in preds.history], preds.last.image.size"
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fastmagic.data.check import check
-from fastmagic.data.photos import Photo, near_pairs
+from fastmagic.data.image_files import ImageFile, near_pairs
 from fastmagic.data.quarantine import HOME
 from fastmagic.errors import FastmagicError
 
@@ -505,7 +505,7 @@ def test_a_folder_that_is_not_split_yet_says_what_a_random_split_would_do(health
 def test_20000_hashes_are_compared_in_seconds():
     random = np.random.default_rng(0)
     thumb = np.zeros((32, 32, 3), np.uint8)
-    photos = [Photo(Path(), phash=int(h), thumb=thumb) for h in random.integers(0, 2**63, 20_000)]
+    photos = [ImageFile(Path(), phash=int(h), thumb=thumb) for h in random.integers(0, 2**63, 20_000)]
     start = time.perf_counter()
     near_pairs(photos)
     assert time.perf_counter() - start < 20

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 import fastmagic
 from fastmagic.data import scan as scanning
-from fastmagic.data.photos import read_photo
+from fastmagic.data.image_files import read_image
 from fastmagic.data.scan import Scan
 
 
@@ -53,8 +53,8 @@ def scanned(scan: Scan, paths: list[Path]) -> list[tuple[int, int]]:
 def opened(monkeypatch) -> list[Path]:
     """The files that were decoded since."""
     seen: list[Path] = []
-    real = scanning.open_photo
-    monkeypatch.setattr(scanning, "open_photo", lambda path, least: seen.append(path) or real(path, least))
+    real = scanning.open_image_file
+    monkeypatch.setattr(scanning, "open_image_file", lambda path, least: seen.append(path) or real(path, least))
     return seen
 
 
@@ -110,7 +110,7 @@ def test_the_scan_says_of_every_file_what_read_photo_says(photos):
     assert scan.photos(photos) == [None] * len(photos)
     scanned(scan, photos)
     for found, path in zip(scan.photos(photos), photos, strict=True):
-        alone = read_photo(path)
+        alone = read_image(path)
         for name in (
             "path",
             "problem",
@@ -271,7 +271,7 @@ def test_a_blurred_photo_is_less_sharp_and_a_dark_one_darker_whatever_their_size
 def test_thumbs_are_those_that_confirm_near_copies(photos):
     scan = Scan(photos[0].parent)
     thumbs = by_name(photos, scan.thumbs(photos))
-    alone = read_photo(photos[0].parent / "05.jpg").thumb
+    alone = read_image(photos[0].parent / "05.jpg").thumb
     assert thumbs["text.jpg"] is None
     assert thumbs["05.jpg"].shape == (32, 32, 3)
     assert np.abs(thumbs["05.jpg"].astype(int) - alone).mean() < 3

@@ -22,7 +22,7 @@ Image = pytest.importorskip("PIL.Image")
 COLOURS = {"blue": (40, 40, 190), "green": (40, 170, 40), "red": (200, 40, 40)}
 
 
-def write_picture(path: Path, colour: tuple[int, int, int], seed: int, mode: str = "RGB") -> Path:
+def write_image(path: Path, colour: tuple[int, int, int], seed: int, mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).normal(colour, 30, (40, 48, 3)).clip(0, 255).astype("uint8")
     Image.fromarray(pixels).convert(mode).save(path)
@@ -34,7 +34,7 @@ def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     for name, colour in COLOURS.items():
         for i in range(14):
-            write_picture(folder / name / f"{i:02}.jpg", colour, i)
+            write_image(folder / name / f"{i:02}.jpg", colour, i)
     return folder
 
 
@@ -145,13 +145,13 @@ class TestOneItem:
         ("suffix", "mode"), [("png", "RGBA"), ("png", "P"), ("png", "L"), ("png", "1"), ("jpg", "CMYK")]
     )
     def test_pictures_of_every_mode_are_read_as_fastai_reads_them(self, learn, tmp_path, suffix, mode):
-        path = write_picture(tmp_path / f"{mode}.{suffix}", COLOURS["red"], 50, mode)
+        path = write_image(tmp_path / f"{mode}.{suffix}", COLOURS["red"], 50, mode)
         np.testing.assert_allclose(
             in_vocab_order(predict(path, learn), learn), fastai_probabilities(learn, path), atol=1e-5
         )
 
     def test_a_turned_photo_is_not_turned_back_because_fastai_does_not(self, learn, tmp_path):
-        image = Image.open(write_picture(tmp_path / "flat.png", COLOURS["red"], 51))
+        image = Image.open(write_image(tmp_path / "flat.png", COLOURS["red"], 51))
         image.paste((0, 0, 0), (0, 0, 24, 20))
         exif = image.getexif()
         exif[0x0112] = 6
@@ -474,7 +474,7 @@ class TestMistakesAreSaid:
             predict(photos / "rde" / "00.jpg", learn)
 
     def test_a_folder_without_pictures_names_the_nearest_that_has_some(self, learn, tmp_path):
-        write_picture(tmp_path / "full" / "a.jpg", COLOURS["red"], 0)
+        write_image(tmp_path / "full" / "a.jpg", COLOURS["red"], 0)
         (tmp_path / "empty").mkdir()
         with pytest.raises(FastmagicError, match=r"No pictures in .*\nThe nearest folder with pictures is .*full"):
             predict(tmp_path / "empty", learn)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 import fastmagic
-from fastmagic.data.photos import Photo, read_photo
+from fastmagic.data.image_files import ImageFile, read_image
 from fastmagic.data.scan import Scan, measures
 from fastmagic.learning import results as results_module
 from fastmagic.learning import suspects
@@ -183,7 +183,7 @@ def copies(tmp_path, monkeypatch):
 
 def same(files, splits=None, vectors=True):
     """Return the queue, and its groups as [(names, the kept one among them, why of the last)…]."""
-    photos = [read_photo(file) for file in files]
+    photos = [read_image(file) for file in files]
     vectors = suspects.embedded(photos) if vectors else None
     queue = suspects.same_queue(photos, Scan(files[0].parent).thumbs, vectors, splits)
     groups = []
@@ -227,7 +227,7 @@ def test_in_a_chain_only_what_is_a_copy_of_a_kept_one_may_go():
     vectors[:5, 0], vectors[:5, 1] = np.cos(angles), np.sin(angles)
     vectors[5:] = np.eye(64)[5:40]
     hashes = np.random.default_rng(0).integers(0, 2**62, 40).tolist()
-    photos = [Photo(Path(f"{i:02}"), sha256=str(i), width=99, height=99, phash=h) for i, h in enumerate(hashes)]
+    photos = [ImageFile(Path(f"{i:02}"), sha256=str(i), width=99, height=99, phash=h) for i, h in enumerate(hashes)]
     queue = suspects.same_queue(photos, lambda paths: [None] * len(paths), vectors)
     assert sorted(queue.positions.tolist()) == [0, 1, 2, 3, 4]
     assert sorted(queue.positions[queue.keep].tolist()) == [0, 2, 4]
@@ -237,13 +237,13 @@ def test_where_all_pictures_are_alike_they_are_no_copies():
     random = np.random.default_rng(0)
     vectors = 1 + 0.05 * random.normal(size=(300, 64)).astype("f4")
     hashes = random.integers(0, 2**62, 300).tolist()
-    photos = [Photo(Path(str(i)), sha256=str(i), width=99, height=99, phash=h) for i, h in enumerate(hashes)]
+    photos = [ImageFile(Path(str(i)), sha256=str(i), width=99, height=99, phash=h) for i, h in enumerate(hashes)]
     assert len(suspects.same_queue(photos, lambda paths: [None] * len(paths), vectors)) == 0
 
 
 def test_small_pictures_are_the_same_only_if_their_bytes_are(digits):
     files = sorted(fastmagic.digits().rglob("*.png"))[:200]
-    photos = [read_photo(file) for file in files]
+    photos = [read_image(file) for file in files]
     vectors = suspects.embedded(photos)
     assert vectors.shape == (200, 288)
     queue = suspects.same_queue([*photos, photos[7]], Scan(None).thumbs, np.concatenate([vectors, vectors[7:8]]))
@@ -251,16 +251,16 @@ def test_small_pictures_are_the_same_only_if_their_bytes_are(digits):
 
 
 def test_files_that_were_embedded_before_are_not_read_again(copies, monkeypatch):
-    photos = [read_photo(file) for file in copies]
+    photos = [read_image(file) for file in copies]
     first = suspects.embedded(photos)
     monkeypatch.setattr("fastmagic.learning.embed.embed", lambda *args, **options: pytest.fail("read again"))
-    again = suspects.embedded([*photos, None, Photo(Path("gone.jpg"), "missing")])
+    again = suspects.embedded([*photos, None, ImageFile(Path("gone.jpg"), "missing")])
     assert np.array_equal(again[: len(photos)], first)
     assert np.isnan(again[len(photos) :]).all()
 
 
 def test_a_search_ends_where_its_progress_raises(copies):
-    photos = [read_photo(file) for file in copies]
+    photos = [read_image(file) for file in copies]
 
     def stop(done: int, total: int) -> None:
         raise InterruptedError
@@ -301,8 +301,8 @@ def test_too_few_or_equal_features_have_no_odd_ones(features):
 # ---------------------------------------------------------------- quality
 
 
-def measured(image: Image.Image, name: str = "a.png", **more) -> Photo:
-    return Photo(Path(name), sha256=name, width=image.width, height=image.height, **measures(image), **more)
+def measured(image: Image.Image, name: str = "a.png", **more) -> ImageFile:
+    return ImageFile(Path(name), sha256=name, width=image.width, height=image.height, **measures(image), **more)
 
 
 def queues(photos) -> dict[str, suspects.Queue]:
@@ -316,7 +316,7 @@ def test_a_dark_a_blurred_a_tiny_a_long_and_a_broken_picture_are_each_in_their_q
         measured(photo(21).filter(ImageFilter.GaussianBlur(6))),
         measured(photo(22, (60, 50))),
         measured(photo(23, (420, 110))),
-        Photo(Path("b.jpg"), "truncated", "image file is truncated"),
+        ImageFile(Path("b.jpg"), "truncated", "image file is truncated"),
         None,
     ]
     found = queues(photos)
@@ -450,7 +450,7 @@ def test_a_model_without_a_linear_layer_over_rows_has_no_features(dls):
 
 def test_the_birds_have_copies_that_a_hash_alone_does_not_find(shared_data):
     folder = shared_data / "bird_or_not"
-    photos = [read_photo(file) for file in sorted(folder.rglob("*")) if file.is_file()]
+    photos = [read_image(file) for file in sorted(folder.rglob("*")) if file.is_file()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         vectors = suspects.embedded(photos)

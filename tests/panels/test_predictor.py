@@ -87,7 +87,7 @@ def test_parts_may_come_in_any_order(panel):
     for at in reversed(starts):
         panel.on_upload(upload="a", at=at, size=len(data), buffers=[data[at : at + PART]])
     panel.on_judge(upload="a", name="noise.jpg")
-    assert panel.last.picture.size == (1500, 1200)
+    assert panel.last.image.size == (1500, 1200)
 
 
 def test_a_file_too_large_or_out_of_place_is_refused(panel):
@@ -174,12 +174,12 @@ def test_a_photo_is_judged_upright_and_as_stored(panel, learn, sideways):
 
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(sideways)))
     upload(panel, sideways, "phone.jpg")
-    assert panel.last.picture.size == (40, 60)
+    assert panel.last.image.size == (40, 60)
     assert panel.last.probabilities == pytest.approx(fastmagic.predict(upright, learn).probabilities, abs=1e-6)
     assert panel.last.source == "phone.jpg"
 
     panel.on_settings(upright=False)
-    assert panel.last.picture.size == (60, 40)
+    assert panel.last.image.size == (60, 40)
     assert panel.last.probabilities == pytest.approx(fastmagic.predict(sideways, learn).probabilities, abs=1e-6)
     shown = panel.state()["shown"]
     assert shown["other"].startswith(str(fastmagic.predict(upright, learn).label))
@@ -210,9 +210,9 @@ def test_the_last_twelve_are_kept_and_large_pictures_made_small(panel):
     for n in range(14):
         upload(panel, jpeg((1600, 1200) if n == 12 else (64, 48), seed=n), f"{n}.jpg")
         if n == 12:
-            assert panel.last.picture.size == (1600, 1200)
+            assert panel.last.image.size == (1600, 1200)
     assert [said.source for said in panel.history] == [f"{n}.jpg" for n in range(2, 14)]
-    assert panel.history[-2].picture.size == (1024, 768)
+    assert panel.history[-2].image.size == (1024, 768)
     assert panel.last is panel.history[-1]
 
 

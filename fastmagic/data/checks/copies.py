@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import number
+from ..image_files import ImageFile, same_image
 from ..listing import Listing
-from ..photos import Photo, same_photo
 from ..report import Finding
 from .labels import clean
 
 
-def same_items(listing: Listing, photos: dict[Path, Photo] | None) -> list[list[int]]:
+def same_items(listing: Listing, photos: dict[Path, ImageFile] | None) -> list[list[int]]:
     """Group the items that show the same picture: by content where pictures were read, else by file name."""
     if photos is not None:
-        return same_photo([photos[path] if path is not None else NO_FILE for path in listing.paths])
+        return same_image([photos[path] if path is not None else NO_FILE for path in listing.paths])
     where: dict[str, list[int]] = defaultdict(list)
     for i, path in enumerate(listing.paths):
         if path is not None:
@@ -25,10 +25,10 @@ def same_items(listing: Listing, photos: dict[Path, Photo] | None) -> list[list[
     return [group for group in where.values() if len(group) > 1]
 
 
-NO_FILE = Photo(Path(), "missing")
+NO_FILE = ImageFile(Path(), "missing")
 
 
-def copy_checks(listing: Listing, photos: dict[Path, Photo] | None) -> Iterator[Finding]:
+def copy_checks(listing: Listing, photos: dict[Path, ImageFile] | None) -> Iterator[Finding]:
     groups = same_items(listing, photos)
     if not groups:
         return
@@ -93,13 +93,13 @@ def _leaks(listing: Listing, groups: list[list[int]]) -> Iterator[Finding]:
     )
 
 
-def _spare_files(listing: Listing, photos: dict[Path, Photo], groups: list[list[int]]) -> Iterator[Finding]:
+def _spare_files(listing: Listing, photos: dict[Path, ImageFile], groups: list[list[int]]) -> Iterator[Finding]:
     exact: list[list[int]] = []
     near: list[list[int]] = []
     for group in groups:
         files = list({listing.paths[i]: i for i in group}.values())
         if len(files) > 1:
-            contents = {_photo(listing, photos, i).sha256 for i in files}
+            contents = {_image(listing, photos, i).sha256 for i in files}
             (exact if len(contents) == 1 else near).append(files)
     look = "Look at them, and remove those that are copies (without labels to compare, `fix` leaves them)."
     move = f"Keep one of each: {listing.check_with('fix')} moves the others to quarantine."
@@ -165,6 +165,6 @@ def _label_text(label: Any) -> str:
     return " + ".join(map(str, label)) if isinstance(label, tuple) else str(label)
 
 
-def _photo(listing: Listing, photos: dict[Path, Photo], i: int) -> Photo:
+def _image(listing: Listing, photos: dict[Path, ImageFile], i: int) -> ImageFile:
     path = listing.paths[i]
     return NO_FILE if path is None else photos[path]

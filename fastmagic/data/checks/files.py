@@ -10,8 +10,8 @@ from typing import Any
 
 from ...errors import few, number
 from ..folders import SNIFFED, image_format
+from ..image_files import ImageFile
 from ..listing import Listing
-from ..photos import Photo
 from ..report import Finding
 from .labels import clean
 
@@ -22,7 +22,7 @@ USUAL_SIZE = 224  # px, where nothing is known of the model: what most pretraine
 
 def missing_files(listing: Listing) -> Iterator[Finding]:
     """Find rows without a file, files that are not there and empty files; one `stat` a file."""
-    if not listing.pictures:
+    if not listing.are_images:
         return
     blank = [name for name, file in zip(listing.names, listing.paths, strict=True) if file is None]
     if blank:
@@ -79,7 +79,7 @@ def left_out(listing: Listing, others: list[Path]) -> Iterator[Finding]:
         )
 
 
-def broken(listing: Listing, photos: dict[Path, Photo]) -> Iterator[Finding]:
+def broken(listing: Listing, photos: dict[Path, ImageFile]) -> Iterator[Finding]:
     for problem in ("unreadable", "truncated"):
         bad = [photo for photo in photos.values() if photo.problem == problem]
         if bad:
@@ -105,7 +105,7 @@ def _broken_finding(listing: Listing, problem: str, files: list[Path], details: 
     )
 
 
-def storage(listing: Listing, photos: dict[Path, Photo]) -> Iterator[Finding]:
+def storage(listing: Listing, photos: dict[Path, ImageFile]) -> Iterator[Finding]:
     """Find pictures stored otherwise than the rest: suffix, frames, gray, alpha, CMYK, EXIF rotation."""
     whole = [photo for photo in photos.values() if not photo.problem]
     wrong = [photo for photo in whole if _wrong_suffix(photo)]
@@ -119,7 +119,7 @@ def storage(listing: Listing, photos: dict[Path, Photo]) -> Iterator[Finding]:
             [photo.path for photo in wrong],
             details={photo.path: f"is {photo.format}" for photo in wrong},
         )
-    kinds: list[tuple[str, str, list[Photo], tuple[str, str], str, str]] = [
+    kinds: list[tuple[str, str, list[ImageFile], tuple[str, str], str, str]] = [
         (
             "animated",
             "note",
@@ -185,7 +185,7 @@ def storage(listing: Listing, photos: dict[Path, Photo]) -> Iterator[Finding]:
             )
 
 
-def _in_one_class(listing: Listing, photos: list[Photo]) -> str:
+def _in_one_class(listing: Listing, photos: list[ImageFile]) -> str:
     """Warn when pictures stored in a special way all bear one label: a model may learn that instead."""
     if listing.labels is None or listing.multi or len(photos) < 3:
         return ""
@@ -196,7 +196,7 @@ def _in_one_class(listing: Listing, photos: list[Photo]) -> str:
     return f" All are '{labels.pop()}': the model may learn this instead of the subject."
 
 
-def _wrong_suffix(photo: Photo) -> bool:
+def _wrong_suffix(photo: ImageFile) -> bool:
     from PIL import Image
 
     declared = Image.registered_extensions().get(photo.path.suffix.lower())
@@ -206,7 +206,7 @@ def _wrong_suffix(photo: Photo) -> bool:
     )
 
 
-def too_large(listing: Listing, photos: dict[Path, Photo], size: tuple[int, int] | None) -> Iterator[Finding]:
+def too_large(listing: Listing, photos: dict[Path, ImageFile], size: tuple[int, int] | None) -> Iterator[Finding]:
     whole = [photo for photo in photos.values() if not photo.problem]
     shapes = {(photo.width, photo.height) for photo in whole}
     if not listing.resizes and len(shapes) > 1:

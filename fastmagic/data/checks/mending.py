@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import RefusedError, number
+from ..image_files import ImageFile, is_copy, is_exact_copy, surplus
 from ..listing import Listing
-from ..photos import Photo, is_copy, is_exact_copy, surplus
 from ..quarantine import HOME, home_of, restore
 from ..report import Finding
 from .copies import same_items
@@ -18,7 +18,7 @@ from .labels import clean
 BROKEN = ("zero-byte", "unreadable", "truncated")
 
 
-def rejects(listing: Listing, photos: dict[Path, Photo] | None) -> Iterator[tuple[Path, str]]:
+def rejects(listing: Listing, photos: dict[Path, ImageFile] | None) -> Iterator[tuple[Path, str]]:
     """Yield the files to move to quarantine and why: broken ones, and copies of which another one is kept."""
     if photos is None:
         for finding in missing_files(listing):
@@ -41,7 +41,7 @@ def rejects(listing: Listing, photos: dict[Path, Photo] | None) -> Iterator[tupl
         files = {path.resolve(): path for path in paths}  # one file that is listed twice is one file
         side = {listing.paths[i]: splits[i] for i in group}
 
-        def prefer(photo: Photo, side: dict[Any, str] = side) -> tuple[bool, str]:
+        def prefer(photo: ImageFile, side: dict[Any, str] = side) -> tuple[bool, str]:
             # The smaller set keeps its copy; then the first by name.
             return side[photo.path] == "train", str(photo.path)
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from ...errors import AnswerError, FastmagicError, RefusedError
 from ..digits import cache_folder
-from ..photos import MAX_BITS, is_copy, read_photo
+from ..image_files import MAX_BITS, is_copy, read_image
 from . import manifest
 from .manifest import Record
 from .shrink import Rejected, sha256, shrink
@@ -545,8 +545,8 @@ class Known:
         near = self._near(int(arrival.record.phash, 16))
         if not near or arrival.file is None:
             return None
-        photo = read_photo(arrival.file)
-        return next((self._files[i] for i in near if is_copy(photo, read_photo(self.folder / self._files[i]))), None)
+        photo = read_image(arrival.file)
+        return next((self._files[i] for i in near if is_copy(photo, read_image(self.folder / self._files[i]))), None)
 
     def _near(self, phash: int) -> list[int]:
         import numpy as np

@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from ..pictures import what_is
+from ..opening import what_is
 
 QUALITY = 90
 MARGIN = 1.5  # a JPEG is decoded at that many times the wanted size, or more

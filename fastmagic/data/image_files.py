@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import Progress
-from .pictures import what_is
+from .opening import what_is
 
 THUMB = 32  # px a side of the thumbnail that confirms a near copy
 
@@ -33,11 +33,11 @@ MAX_BITS, MIN_CORRELATION, MAX_COLOUR = 6, 0.99, 16.0
 MIN_SIDE = 48
 
 # How pictures begin: a file that begins so and does not open is a damaged picture, not something else.
-PICTURE_BEGINS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
+IMAGE_BEGINS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
-class Photo:
+class ImageFile:
     """What was found in one file. `problem` is empty when it decodes, else "missing", "zero-byte", …
 
     The last three are measured by the scan of a whole data set (scan.py): the mean brightness and the one that 95 % of
@@ -66,7 +66,7 @@ class Photo:
         return self.width * self.height
 
 
-def read_photos(paths: Sequence[Path], progress: Progress | None = None) -> dict[Path, Photo]:
+def read_images(paths: Sequence[Path], progress: Progress | None = None) -> dict[Path, ImageFile]:
     """Read and decode every file once, in threads (Pillow decodes outside Python's lock).
 
     Args:
@@ -74,24 +74,24 @@ def read_photos(paths: Sequence[Path], progress: Progress | None = None) -> dict
         progress: called with (files done, files in all) from the calling thread.
     """
     unique = list(dict.fromkeys(paths))
-    found: dict[Path, Photo] = {}
+    found: dict[Path, ImageFile] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd palettes; the report says it better
         with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool:
-            for done, photo in enumerate(pool.map(read_photo, unique), 1):
+            for done, photo in enumerate(pool.map(read_image, unique), 1):
                 found[photo.path] = photo
                 if progress is not None:
                     progress(done, len(unique))
     return found
 
 
-def read_photo(path: Path) -> Photo:
+def read_image(path: Path) -> ImageFile:
     """Read one file, decode it in full and say what it holds; a broken file is an answer, not an error."""
-    return open_photo(path)[0]
+    return open_image_file(path)[0]
 
 
-def open_photo(path: Path, least: int = 128) -> tuple[Photo, Any]:
-    """Read one file as `read_photo` does; return what it holds and the picture itself, `None` for a broken one.
+def open_image_file(path: Path, least: int = 128) -> tuple[ImageFile, Any]:
+    """Read one file as `read_image` does; return what it holds and the picture itself, `None` for a broken one.
 
     Args:
         path: the file.
@@ -102,21 +102,21 @@ def open_photo(path: Path, least: int = 128) -> tuple[Photo, Any]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return Photo(path, "missing", "no such file"), None
+        return ImageFile(path, "missing", "no such file"), None
     except OSError as error:
-        return Photo(path, "unreadable", error.strerror or str(error)), None
+        return ImageFile(path, "unreadable", error.strerror or str(error)), None
     if not data:
-        return Photo(path, "zero-byte", "0 bytes"), None
+        return ImageFile(path, "zero-byte", "0 bytes"), None
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         image = Image.open(io.BytesIO(data))
     except Exception as error:  # Pillow's plugins raise whatever their parser raised
-        begun = data.startswith(PICTURE_BEGINS) or data[8:12] == b"WEBP"
+        begun = data.startswith(IMAGE_BEGINS) or data[8:12] == b"WEBP"
         if begun and not isinstance(error, Image.DecompressionBombError):
-            return Photo(path, "truncated", "its head is incomplete", sha256), None
+            return ImageFile(path, "truncated", "its head is incomplete", sha256), None
         # Pillow's own "cannot identify image file <_io.BytesIO object …>" says nothing to a person.
         known = isinstance(error, UnidentifiedImageError)
-        return Photo(path, "unreadable", what_is(data[:256]) if known else str(error), sha256), None
+        return ImageFile(path, "unreadable", what_is(data[:256]) if known else str(error), sha256), None
     width, height = image.size
     stored: dict[str, Any] = {
         "format": image.format or "",
@@ -135,14 +135,14 @@ def open_photo(path: Path, least: int = 128) -> tuple[Photo, Any]:
         transparent = _is_transparent(image)
         shown = image.convert("RGB")  # what fastai feeds the model
     except Exception as error:
-        return Photo(path, "truncated", str(error) or type(error).__name__, sha256, **stored), None
+        return ImageFile(path, "truncated", str(error) or type(error).__name__, sha256, **stored), None
     try:
         # A phone's MPO keeps a second view of the same moment: no animation.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     except Exception as error:
-        return Photo(path, "truncated", f"a later frame is broken: {error}", sha256, **stored), None
+        return ImageFile(path, "truncated", f"a later frame is broken: {error}", sha256, **stored), None
     phash, thumb = _fingerprint(shown)
-    photo = Photo(
+    photo = ImageFile(
         path,
         sha256=sha256,
         frames=frames,
@@ -171,7 +171,7 @@ def _fingerprint(image: Any) -> tuple[int, Any]:
     return int.from_bytes(np.packbits(bits).tobytes(), "big"), thumb
 
 
-def same_photo(photos: Sequence[Photo]) -> list[list[int]]:
+def same_image(photos: Sequence[ImageFile]) -> list[list[int]]:
     """Group the photos that show the same picture; return positions, groups of two or more only.
 
     Comparing 20,000 photos takes seconds: hashes are compared as a matrix product, a block of rows at a time,
@@ -192,7 +192,7 @@ def same_photo(photos: Sequence[Photo]) -> list[list[int]]:
     return join.groups()
 
 
-def near_pairs(photos: Sequence[Photo]) -> list[tuple[int, int]]:
+def near_pairs(photos: Sequence[ImageFile]) -> list[tuple[int, int]]:
     """Return the pairs of positions whose pictures are near copies of each other."""
     pairs = []
     for first, second, _ in alike(signs(photos), 64 - 2 * MAX_BITS):
@@ -202,7 +202,7 @@ def near_pairs(photos: Sequence[Photo]) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def signs(photos: Sequence[Photo]) -> Any:
+def signs(photos: Sequence[ImageFile]) -> Any:
     """Return the hashes as ±1, photos × 64: a product of two is 64 less twice the number of bits in which they differ."""
     import numpy as np
 
@@ -239,7 +239,7 @@ def alike(vectors: Any, least: float, progress: Progress | None = None) -> Itera
                 progress(done, total)
 
 
-def is_near(a: Photo, b: Photo) -> bool:
+def is_near(a: ImageFile, b: ImageFile) -> bool:
     """Tell whether two thumbnails confirm that two pictures are the same photo."""
     return bool(are_near(a.thumb[None], b.thumb[None])[0])
 
@@ -259,12 +259,12 @@ def are_near(first: Any, second: Any) -> Any:
     return close & (spread > THUMB * THUMB) & ((x * y).sum(axis=1) >= MIN_CORRELATION * spread)
 
 
-def is_exact_copy(a: Photo, b: Photo) -> bool:
+def is_exact_copy(a: ImageFile, b: ImageFile) -> bool:
     """Tell whether two files hold the same bytes."""
     return a.sha256 == b.sha256
 
 
-def is_copy(a: Photo, b: Photo) -> bool:
+def is_copy(a: ImageFile, b: ImageFile) -> bool:
     """Tell whether two photos are copies of each other, exact or near, without going by way of a third."""
     if is_exact_copy(a, b):
         return True
@@ -297,18 +297,18 @@ class Groups:
 
 
 def surplus(
-    photos: Iterable[Photo], prefer: Callable[[Photo], Any], same: Callable[[Photo, Photo], bool]
-) -> list[tuple[Photo, Photo]]:
+    photos: Iterable[ImageFile], prefer: Callable[[ImageFile], Any], same: Callable[[ImageFile, ImageFile], bool]
+) -> list[tuple[ImageFile, ImageFile]]:
     """Return (copy, kept one) for every photo of a group that may go: the one with most pixels is kept.
 
     A photo that is the same as a copy only, not as the one that is kept, stays too (frames of a slow video).
 
     Args:
-        photos: one group of `same_photo`.
+        photos: one group of `same_image`.
         prefer: breaks ties between equally large copies; the smallest value is kept.
         same: whether of two photos one may go: `is_copy`, or `is_exact_copy`.
     """
-    kept: list[Photo] = []
+    kept: list[ImageFile] = []
     extra = []
     for photo in sorted(photos, key=lambda photo: (-photo.pixels, prefer(photo))):
         original = next((other for other in kept if same(photo, other)), None)

@@ -52,7 +52,7 @@ def what_is(head: bytes) -> str:
     return "of a kind Pillow does not know"
 
 
-def picture_class(dataset: Any) -> Any:
+def image_class(dataset: Any) -> Any:
     """Return the fastai class that opens a dataset's pictures (`PILImage`, `PILImageBW`), else `None`."""
     from fastai.vision.core import PILBase
 
@@ -63,7 +63,7 @@ def picture_class(dataset: Any) -> Any:
     return None
 
 
-def open_picture(source: Any, kind: Any) -> Any:
+def open_image(source: Any, kind: Any) -> Any:
     """Return `source` as a loaded fastai picture with exactly the pixels the model was trained on.
 
     Files and bytes are opened by the fastai class's own `create` (which neither turns by EXIF nor keeps an
@@ -71,8 +71,8 @@ def open_picture(source: Any, kind: Any) -> Any:
 
     Args:
         source: a path, bytes, an open binary file, a PIL image, an array or a tensor (see
-            `picture_of_array`).
-        kind: the fastai class, from `picture_class`.
+            `image_of_array`).
+        kind: the fastai class, from `image_class`.
 
     Raises:
         FastmagicError: it is no picture, is cut short, or is too large; says which.
@@ -82,7 +82,7 @@ def open_picture(source: Any, kind: Any) -> Any:
     if isinstance(source, (bytearray, memoryview)):  # an upload widget gives the latter
         source = bytes(source)
     elif hasattr(source, "ndim"):
-        source = picture_of_array(source)
+        source = image_of_array(source)
     elif hasattr(source, "read") and not isinstance(source, Image.Image):
         source = source.read()
     with telling(source):
@@ -136,7 +136,7 @@ def thumbnail(source: Any, size: int) -> Any:
         return None
 
 
-def picture_of_array(array: Any) -> Any:
+def image_of_array(array: Any) -> Any:
     """Return a numpy array or a tensor as a PIL image.
 
     Args:
@@ -172,7 +172,7 @@ def picture_of_array(array: Any) -> Any:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def picture_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """Return the picture files of a folder and of the folders in it, sorted, hidden folders left out."""
     from fastai.data.transforms import get_image_files
 
@@ -183,9 +183,9 @@ def files_of(text: str | Path, missing_ok: bool = False) -> list[Path] | None:
     """Return the files of a folder or a glob pattern, or `None` for the name of one file."""
     path = Path(text).expanduser()
     if path.is_dir():
-        files = picture_files(path)
+        files = image_files(path)
         if not files and not missing_ok:
-            raise no_pictures(path)
+            raise no_images_in(path)
         return files
     if path.is_file():
         return None
@@ -223,18 +223,18 @@ def no_such_file(path: Path) -> FastmagicError:
     return NotFoundError(f"No {what} '{missing}' in '{folder}'.", did_you_mean(missing, names, 2) or holds)
 
 
-def no_pictures(folder: Path) -> FastmagicError:
+def no_images_in(folder: Path) -> FastmagicError:
     """Return the error for a folder without pictures, naming the nearest folder that has some."""
     entries = sorted(entry.name for entry in folder.iterdir())
     cause = f"No pictures in '{folder}'" + (f": it holds {few(entries)}." if entries else ": it is empty.")
-    near = _nearest_with_pictures(folder)
+    near = _nearest_with_images(folder)
     return FastmagicError(cause, f"The nearest folder with pictures is '{near}'." if near else "")
 
 
-def _nearest_with_pictures(folder: Path) -> Path | None:
+def _nearest_with_images(folder: Path) -> Path | None:
     from fastai.data.transforms import image_extensions
 
-    def has_pictures(place: Path) -> bool:
+    def has_images(place: Path) -> bool:
         return any(entry.suffix.lower() in image_extensions and entry.is_file() for entry in place.iterdir())
 
     # Two floors up at most: further away is not near, and a home folder is too large to go through.
@@ -243,7 +243,7 @@ def _nearest_with_pictures(folder: Path) -> Path | None:
         siblings = sorted(entry for entry in above.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         for place in [above, *siblings[:200]]:
             try:
-                if place != start and has_pictures(place):
+                if place != start and has_images(place):
                     return place
             except PermissionError:
                 continue
