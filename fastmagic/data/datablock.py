@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import AnswerError
 from ..kinds import kind_of_source
@@ -16,10 +16,13 @@ from .answers import LOADER, QUESTIONS, Answer, assigned_names, at, check_type, 
 from .plan import Plan
 from .source import resolve_source
 
+if TYPE_CHECKING:
+    from fastai.data.core import DataLoaders
+
 
 def datablock(
     source: Any, *, body: str | None = None, seed: int | None = 42, target: str | None = None, **answers: Any
-) -> Any:
+) -> DataLoaders:
     """Make a fastai `DataLoaders` from a source; questions left open are worked out from it.
 
     Args:

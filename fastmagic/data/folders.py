@@ -5,51 +5,19 @@ Everybody who is given a folder asks here, so that `%check`, `%datablock` and th
 
 from __future__ import annotations
 
-import mimetypes
 import os
-import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import number
+from .names import TEST, TRAIN, VALID, image_suffixes, is_image_name, sides
+from .tables import is_table_name, read_columns, read_table
 
-# What people call the parts of a split, in the order in which one is taken for validation.
-TRAIN = ("train", "training")
-VALID = ("valid", "val", "validation", "dev")
-TEST = ("test", "testing")
 IMAGES = ("images", "image", "imgs", "img")
 SNIFFED = 200  # files with a strange suffix whose first bytes are looked at
 MASKS = ("labels", "masks", "mask", "annotations", "segmentation", "segmentations")
-
-
-def sides(values: Iterable[Hashable]) -> dict[Hashable, str] | None:
-    """Tell which names or values of a split mean "train", "valid" and "test".
-
-    Where nothing is called validation, the test set is what is validated on. `None` where one of the values means
-    nothing of the kind.
-
-    >>> sides(["Training", "test"])
-    {'Training': 'train', 'test': 'valid'}
-    >>> sides([False, True])
-    {False: 'train', True: 'valid'}
-    >>> sides(["red", "train"])
-    """
-    said: dict[Hashable, str] = {}
-    for value in values:
-        text = str(value).strip().lower().removesuffix(".0")
-        if text in (*TRAIN, "false", "0"):
-            said[value] = "train"
-        elif text in (*VALID, "true", "1"):
-            said[value] = "valid"
-        elif text in TEST:
-            said[value] = "test"
-        else:
-            return None
-    if "valid" not in said.values():
-        said = {value: "valid" if side == "test" else side for value, side in said.items()}
-    return said
 
 
 @dataclass
@@ -139,7 +107,6 @@ def _images_with_masks(folder: Path) -> Path | None:
 
 def _labels_beside(folder: Path) -> tuple[Path, Any, str, Any] | None:
     """Return the table of labels that lies beside images, if one does: labels.csv first, else any that names files."""
-    from .tables import is_table_name, read_columns, read_table
 
     tables = [Path(entry.path) for entry in os.scandir(folder) if entry.is_file() and is_table_name(entry.name)]
     tables = [file for file in tables if not file.name.startswith(".")]
@@ -157,29 +124,11 @@ def _labels_beside(folder: Path) -> tuple[Path, Any, str, Any] | None:
     return None
 
 
-def image_suffixes() -> set[str]:
-    """Return the suffixes that fastai's `get_image_files` picks up, without importing fastai.
-
-    The set depends on the machine's MIME tables (`.webp` is missing on some), so once fastai is loaded its
-    own is used.
-    """
-    transforms = sys.modules.get("fastai.data.transforms")
-    if transforms is not None:
-        return set(transforms.image_extensions)
-    mimetypes.guess_type("a.jpg")  # reads the machine's tables once, as an import behind fastai does
-    return {suffix for suffix, kind in mimetypes.types_map.items() if kind.startswith("image/")}
-
-
 def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield every sub-folder and its file names as `get_image_files` goes: through links, past dot names."""
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield Path(place), sorted(name for name in files if not name.startswith("."))
-
-
-def is_image_name(name: str, suffixes: set[str]) -> bool:
-    """Tell whether `get_image_files` takes a file of that name (what stands behind the last dot decides)."""
-    return f".{name.rsplit('.', 1)[-1].lower()}" in suffixes
 
 
 def no_images(folder: Path, others: Sequence[Path]) -> tuple[str, str, list[Any]]:

@@ -186,7 +186,7 @@ def raster_of(item: Any, index: int | None = None, name: str = "") -> Raster:
     Raises:
         FastmagicError: there is no such file, it is no picture, or an array of another shape.
     """
-    if hasattr(item, "picture") and hasattr(item, "source"):
+    if hasattr(item, "image") and hasattr(item, "source"):
         if item.image is None:
             raise FastmagicError("This prediction is of no picture.", "Give a file, a picture or an array.")
         return raster_of(item.image, name=name or _short(str(item.source)))

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import NotFoundError, UnreadableError, did_you_mean, few
-from .folders import image_suffixes, is_image_name, sides
+from .names import image_suffixes, is_image_name, sides
 
 SUFFIXES = (".csv", ".tsv")
 FILE_COLUMNS = ("file", "filename", "file name", "fname", "image", "image id", "image index", "path", "id", "name")

@@ -777,7 +777,7 @@ def _folder_of_sounds(what: Any) -> Listing | None:
     folder = Path(what).expanduser()
     files = [place / name for place, names in walk(folder) for name in names]
     sounds = [file for file in files if file.suffix.lower() in SOUNDS]
-    from ..data.folders import image_suffixes
+    from ..data.names import image_suffixes
 
     if not sounds or any(file.suffix.lower() in image_suffixes() for file in files):
         return None

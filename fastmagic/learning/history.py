@@ -111,8 +111,8 @@ class History:
         name: what it is called in a legend.
         loss, lr, mom: one number a training batch.
         header: the names of the columns of `epochs`.
-        epochs: one dict an epoch: `batch` (training batches done by then), `values` (numbers in the order of `header`,
-            `None` where there is none), `time`, `frozen`.
+        epochs: one dict an epoch: `number` (from 1 in each fit), `batch` (training batches done by then), `values` (numbers
+            in the order of `header`, `None` where there is none), `time`, `frozen`.
         phases: (batch, text) where a fit began: the body frozen, or all layers.
         first_bad: the first batch whose loss is not a number, or infinite.
         seconds: how long it has trained, pauses left out.
@@ -144,6 +144,86 @@ class History:
     def smooth(self) -> np.ndarray:
         """The buckets' means, smoothed as fastai's recorder does (factor 0.98 a batch, without its bias at the start)."""
         return smoothed(self.loss.view()["mean"], 0.98**self.loss.width)
+
+
+class Recording:
+    """Writes what the fits of a learner do into a `History`; a callback that watches them passes their events on.
+
+    Args:
+        history: what is written into.
+    """
+
+    def __init__(self, history: History):
+        self.history = history
+        self._losses: list[Any] = []
+        self._lrs: list[float] = []
+        self._moms: list[float] = []
+
+    def before_fit(self, learn: Any) -> None:
+        if searching(learn):
+            return
+        phases = self.history.phases
+        text = "body frozen" if frozen(learn) else "all layers"
+        again = bool(phases) and phases[-1][1] in (text, "another fit")
+        phases.append((len(self.history.loss), "another fit" if again else text))
+        self.history.header = [str(name) for name in list(learn.recorder.metric_names)[1:] if str(name) != "time"]
+
+    def after_batch(self, learn: Any) -> None:
+        if learn.training and not searching(learn):
+            self._losses.append(learn.loss.detach())
+            hyper = learn.opt.hypers[-1]
+            self._lrs.append(hyper["lr"])
+            self._moms.append(hyper.get("mom", 0.0))
+            self.history.items += len(learn.xb[0]) if learn.xb else 0
+
+    def after_epoch(self, learn: Any) -> None:
+        if searching(learn):
+            return
+        self.flush()
+        log = list(learn.recorder.log)
+        timed = str(list(learn.recorder.metric_names)[-1]) == "time"
+        self.history.epochs.append(
+            {
+                "number": learn.epoch + 1,
+                "batch": len(self.history.loss),
+                "values": [None if v is None else float(v) for v in (log[1:-1] if timed else log[1:])],
+                "time": str(log[-1]) if timed else "",
+                "frozen": frozen(learn),
+            }
+        )
+
+    def flush(self) -> int:
+        """Move the batches since the last time into the history, and return the first bucket that changed."""
+        first = max(0, self.history.loss.buckets - 1)
+        if self._losses:
+            import torch
+
+            # One transfer for all of them; on a GPU, one wait.
+            losses = torch.stack([loss.as_subclass(torch.Tensor) for loss in self._losses]).float().cpu().numpy()
+            first = self.history.extend(losses, np.array(self._lrs, np.float32), np.array(self._moms, np.float32))
+            self._losses, self._lrs, self._moms = [], [], []
+        return first
+
+
+def searching(learn: Any) -> bool:
+    """Tell whether this is a fit of `lr_find`, whose epochs are none."""
+    return hasattr(learn, "lr_finder")
+
+
+def frozen(learn: Any) -> bool:
+    """Tell whether the body is frozen."""
+    return getattr(learn, "opt", None) is not None and learn.opt.frozen_idx > 0
+
+
+def running_step(learn: Any) -> dict[str, Any]:
+    """Return where a fit is: `epoch` of `n_epoch`, `part` ("training" or "validating"), `batch` of `n_batch`, from 1."""
+    return {
+        "epoch": learn.epoch + 1,
+        "n_epoch": learn.n_epoch,
+        "part": "training" if learn.training else "validating",
+        "batch": getattr(learn, "iter", 0) + 1,
+        "n_batch": getattr(learn, "n_iter", 0),
+    }
 
 
 def smoothed(values: np.ndarray, beta: float) -> np.ndarray:

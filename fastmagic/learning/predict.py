@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.download import Policy, fetch, is_url
 from ..data.items import item_source
@@ -43,10 +43,13 @@ from .predictions import (
     table_of,
 )
 
+if TYPE_CHECKING:
+    from fastai.learner import Learner
+
 
 def predict(
     item: Any,
-    learn: Any,
+    learn: Learner | str | Path,
     *,
     column: str | None = None,
     top: int = CLASSES_SHOWN,

@@ -10,6 +10,7 @@ from typing import Any
 from fastai.callback.core import Callback
 
 from ..render import Shown, html_table, text_table
+from .history import History, Recording, running_step, searching
 
 EVERY = 0.5  # seconds between two updates; a training step takes milliseconds, a redrawn cell is not free
 
@@ -28,59 +29,51 @@ class EpochTable(Callback):
 
     def __init__(self, update: Callable[[Shown], None]):
         self.update = update
-        self.rows: list[list[str]] = []
+        self.recording = Recording(History())
         self.started = 0.0
         self.last = 0.0
 
-    @property
-    def searching(self) -> bool:
-        """Whether this is a fit of `lr_find`, whose epochs are none."""
-        return hasattr(self.learn, "lr_finder")
-
     def before_fit(self) -> None:
         self.started = time.perf_counter()
+        self.recording.before_fit(self.learn)
 
     def after_batch(self) -> None:
+        self.recording.after_batch(self.learn)
         now = time.perf_counter()
         if now - self.last < EVERY:
             return
         self.last = now
-        self._show(f"looking for a learning rate, step {self.train_iter}" if self.searching else self._running(now))
+        learn = self.learn
+        self._show(f"looking for a learning rate, step {learn.train_iter}" if searching(learn) else self._running(now))
 
     def after_epoch(self) -> None:
-        if self.searching:
-            return
-        log = list(self.recorder.log)
-        self.rows.append([self._epoch_name(), *[number(v) for v in log[1:-1]], str(log[-1])])
-        self._show("")
+        self.recording.after_epoch(self.learn)
+        if not searching(self.learn):
+            self._show("")
 
     def after_fit(self) -> None:
         self._show("")
 
-    def _epoch_name(self) -> str:
-        frozen = " (body frozen)" if getattr(self.learn, "opt", None) is not None and self.opt.frozen_idx > 0 else ""
-        return f"{self.epoch + 1}{frozen}"
-
     def _running(self, now: float) -> str:
-        part = "training" if self.training else "validating"
-        left = ""
-        if self.training:
-            done = self.epoch + (self.iter + 1) / max(self.n_iter, 1)
-            seconds = (now - self.started) / done * (self.n_epoch - done)
-            left = f", about {duration(seconds)} left"
-        loss = (
-            f", loss {float(self.smooth_loss):.3f}"
-            if self.training and getattr(self.learn, "smooth_loss", None) is not None
-            else ""
-        )
-        return f"epoch {self.epoch + 1} of {self.n_epoch}, {part} batch {self.iter + 1} of {self.n_iter}{loss}{left}"
+        step = running_step(self.learn)
+        left, loss = "", ""
+        if step["part"] == "training":
+            done = step["epoch"] - 1 + step["batch"] / max(step["n_batch"], 1)
+            left = f", about {duration((now - self.started) / done * (step['n_epoch'] - done))} left"
+            if getattr(self.learn, "smooth_loss", None) is not None:
+                loss = f", loss {float(self.smooth_loss):.3f}"
+        where = f"{step['part']} batch {step['batch']} of {step['n_batch']}"
+        return f"epoch {step['epoch']} of {step['n_epoch']}, {where}{loss}{left}"
 
     def _show(self, running: str) -> None:
-        header = ["epoch", *[str(name) for name in list(self.recorder.metric_names)[1:]]]
-        html = (html_table(header, self.rows) if self.rows else "") + (
-            f'<p class="dim">{running}</p>' if running else ""
-        )
-        text = (text_table(header, self.rows) if self.rows else "") + (f"\n{running}" if running else "")
+        history = self.recording.history
+        header = ["epoch", *history.header, "time"]
+        rows = [
+            [f"{e['number']}{' (body frozen)' if e['frozen'] else ''}", *map(number, e["values"]), e["time"]]
+            for e in history.epochs
+        ]
+        html = (html_table(header, rows) if rows else "") + (f'<p class="dim">{running}</p>' if running else "")
+        text = (text_table(header, rows) if rows else "") + (f"\n{running}" if running else "")
         self.update(Shown(html or "<p></p>", text.strip("\n")))
 
 

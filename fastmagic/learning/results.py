@@ -12,7 +12,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.items import SPLITS, holds_masks, item_list, item_source, source_in
 from ..data.opening import thumbnail
@@ -31,6 +31,10 @@ from .forward import (
 )
 from .learner_file import as_learner
 from .predictions import check_width, label_of, label_text, short
+
+if TYPE_CHECKING:
+    from fastai.learner import Learner
+
 
 # By learner, so that results go when the learner goes; `Results` must not hold the learner, or it never does.
 # With each, the checksums of the model and of the items that it is of.
@@ -322,7 +326,7 @@ class Results(Displayed):
         return hot
 
 
-def results(learn: Any, split: str = "valid", *, progress: Progress | bool | None = None) -> Results:
+def results(learn: Learner | str | Path, split: str = "valid", *, progress: Progress | bool | None = None) -> Results:
     """Run the model over a dataset once, and return everything views of it need.
 
     Validation transforms, no shuffling, no dropped batch, also for "train". Asked again, the same `Results`

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import program
 from ..errors import AnswerError, FastmagicError, OutOfMemoryError, RefusedError, WeightsError
@@ -25,12 +25,17 @@ from .control import Control
 from .given import evaluated, holds_several, is_list, source_of, try_metrics
 from .memory import in_model, let_go, out_of_memory
 
+if TYPE_CHECKING:
+    from fastai.data.core import DataLoaders
+    from fastai.learner import Learner
+
+
 # Below these, a training has hardly begun; said before it starts.
 FEW_STEPS_SCRATCH, FEW_STEPS_FINE_TUNE = 100, 8
 
 
 def train(
-    dls: Any,
+    dls: DataLoaders,
     arch: str | Callable[..., Any] | None = None,
     *,
     epochs: int | None = None,
@@ -48,7 +53,7 @@ def train(
     checks: bool = True,
     offline: bool = False,
     control: Control | None = None,
-) -> Any:
+) -> Learner:
     """Train a model of images or of a table, and return its `Learner`.
 
     Pretrained weights are fine-tuned (`Learner.fine_tune`: a frozen epoch, then all layers). Without them all layers

@@ -128,11 +128,18 @@ def _live(call: Call) -> Any:
 
 def _code(call: Call) -> str:
     """Return the lesson's own program: search with ddgs, then fastai's download, verify and resize."""
-    from ..data.gather.images import folder_of, searches
+    from ..data.gather.images import searches
+    from ..data.gather.sources import code_of, folder_of
 
     options = call.options
     if options["from"]:
-        raise AnswerError("--code shows a search; --from has none.", "fastai's part is download_images(dest, urls=…).")
+        return code_of(
+            options["from"],
+            list(searches(options["classes"], "")),
+            options["n"],
+            options["max_size"] or 400,
+            options["to"],
+        )
     wanted = searches(options["classes"], "photo" if options["suffix"] is None else options["suffix"])
     folder = options["to"] or folder_of(wanted)
     listed = ",\n".join(f"    {label!r}: {[query for query, _ in queries]!r}" for label, queries in wanted.items())

@@ -13,7 +13,7 @@ import numpy as np
 from fastai.callback.core import CancelFitException
 
 from ..learning.control import Control
-from ..learning.history import History, smoothed
+from ..learning.history import History, Recording, frozen, running_step, searching, smoothed
 from ..learning.progress import EpochTable, duration, number, print_lines
 from ..learning.turn import Listener
 from ..render import escape, figure_png, html_table, text_table
@@ -237,9 +237,7 @@ class LossPlot(Listener):
         self.panel: LossPanel | None = None
         self._own = control is None
         self._table: Any = None
-        self._losses: list[Any] = []
-        self._lrs: list[float] = []
-        self._moms: list[float] = []
+        self._recording = Recording(self.history)
         self._begun = self._last = 0.0
         self._before = 0.0
         self._fit_from = 0
@@ -272,6 +270,7 @@ class LossPlot(Listener):
         if self._place not in (None, place):
             self._leave()
             self.control, self.history, self.panel = Control(), History(name=self._title), None
+            self._recording = Recording(self.history)
         self._place = place
         self._learn.add_cbs([cb for cb in self.control.callbacks(quiet=True) if cb not in self._learn.cbs])
 
@@ -308,7 +307,7 @@ class LossPlot(Listener):
             self._table.before_fit()
             return
         panel = self.show()
-        self._fitting, self._searching = True, hasattr(self.learn, "lr_finder")
+        self._fitting, self._searching = True, searching(self.learn)
         if self._inline():
             self.control.wait = self._wait  # type: ignore[method-assign]
             _after_this_cell(self._ended_badly)
@@ -318,27 +317,17 @@ class LossPlot(Listener):
         self._before, self._begun = self.history.seconds, time.perf_counter() - self.control.paused_for
         self._fit_from = len(self.history.loss)
         panel.status["running"] = True
-        if not self._searching:
-            text = "body frozen" if self._frozen else "all layers"
-            again = bool(self.history.phases) and self.history.phases[-1][1] in (text, "another fit")
-            self.history.phases.append((self._fit_from, "another fit" if again else text))
-            self.history.header = [str(n) for n in list(self.recorder.metric_names)[1:] if str(n) != "time"]
+        self._recording.before_fit(self.learn)
 
     def after_batch(self) -> None:
-        learn = self.learn
-        if self.panel is not None and learn.training and not self._searching:
-            self._losses.append(learn.loss.detach())
-            hyper = learn.opt.hypers[-1]
-            self._lrs.append(hyper["lr"])
-            self._moms.append(hyper.get("mom", 0.0))
-            self.history.items += len(learn.xb[0]) if learn.xb else 0
+        if self.panel is None:
+            self._table.after_batch()
+            return
+        self._recording.after_batch(self.learn)
         now = time.perf_counter()
         if now - self._last < EVERY:
             return
         self._last = now
-        if self.panel is None:
-            self._table.after_batch()
-            return
         self._flush(now)
         if self._inline():
             with pumping() as pump:
@@ -349,21 +338,10 @@ class LossPlot(Listener):
         if self.panel is None:
             self._table.after_epoch()
             return
-        if self._searching:
-            return
-        self._flush()
-        log = list(self.recorder.log)
-        timed = list(self.recorder.metric_names)[-1] == "time"
-        values = log[1:-1] if timed else log[1:]
-        self.history.epochs.append(
-            {
-                "batch": len(self.history.loss),
-                "values": [None if v is None else float(v) for v in values],
-                "time": str(log[-1]) if timed else "",
-                "frozen": self._frozen,
-            }
-        )
-        self._flush()
+        if not self._searching:
+            self._flush()
+            self._recording.after_epoch(self.learn)
+            self._flush()
 
     def after_fit(self) -> None:
         if self.panel is None:
@@ -405,17 +383,10 @@ class LossPlot(Listener):
     # ------------------------------------------------------------ inside
 
     def _flush(self, now: float | None = None) -> None:
-        """Move what came since the last time from lists of tensors into the history, and send it."""
-        import torch
-
+        """Bring history and panel up to date."""
         panel, history = self.panel, self.history
         assert panel is not None
-        first = max(0, history.loss.buckets - 1)
-        if self._losses:
-            # One transfer for all of them; on a GPU, one wait.
-            losses = torch.stack([loss.as_subclass(torch.Tensor) for loss in self._losses]).float().cpu().numpy()
-            first = history.extend(losses, np.array(self._lrs, np.float32), np.array(self._moms, np.float32))
-            self._losses, self._lrs, self._moms = [], [], []
+        first = self._recording.flush()
         now = time.perf_counter() if now is None else now
         history.seconds = self._before + now - self._begun - self.control.paused_for
         panel.status = self._status()
@@ -432,12 +403,8 @@ class LossPlot(Listener):
         return {
             "running": True,
             "text": "",
-            "epoch": learn.epoch + 1,
-            "n_epoch": learn.n_epoch,
-            "frozen": self._frozen,
-            "part": "training" if self.training else "validating",
-            "batch": getattr(self, "iter", 0) + 1,
-            "n_batch": getattr(self, "n_iter", 0),
+            **running_step(learn),
+            "frozen": frozen(learn),
             "total": total,
             "rate": history.items / history.seconds if history.seconds > 0 else None,
             "left": history.seconds / done * max(0, total - done) if done else None,
@@ -445,10 +412,6 @@ class LossPlot(Listener):
             "memory": _memory(),
             "lr": float(self.opt.hypers[-1]["lr"]) if getattr(learn, "opt", None) is not None else None,
         }
-
-    @property
-    def _frozen(self) -> bool:
-        return getattr(self.learn, "opt", None) is not None and self.opt.frozen_idx > 0
 
     def _inline(self) -> bool:
         return threading.current_thread() is threading.main_thread()

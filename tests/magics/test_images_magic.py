@@ -176,3 +176,29 @@ def test_in_a_kernel_one_display_fills_up_below_the_cell(internet, tmp_path, mon
     assert "on the way" in shown[0]["text/plain"]
     assert updates[-1]["text/html"].count("<img ") == 32
     assert "40 of 40" in updates[-1]["text/plain"]
+
+
+@pytest.mark.parametrize("kind", ["addresses", "table", "table without heading", "folder", "manifest"])
+def test_the_program_of_a_source_fetches_what_the_magic_fetches(online, internet, capsys, tmp_path, kind):
+    urls = {name: [url.replace("https:", "http:") for url in internet.urls(name)[:4]] for name in ("bird", "forest")}
+    if kind == "addresses":
+        Path("urls.txt").write_text("\n".join(["# mine", *urls["bird"]]))
+        line, labels = "%images bird --from urls.txt --to set", ["bird"]
+    elif kind == "folder":
+        online.run("%images bird forest --n 4 --to mine")
+        line, labels = "%images --from mine --to set", ["bird", "forest"]
+    elif kind == "manifest":
+        online.run("%images bird forest --n 4 --to mine")
+        line, labels = "%images --from mine/manifest.jsonl --to set", ["bird", "forest"]
+    else:
+        rows = [f"{url},{name}" for name, addresses in urls.items() for url in addresses]
+        Path("urls.csv").write_text("\n".join([*(["url,label"] if kind == "table" else []), *rows]))
+        line, labels = "%images --from urls.csv --to set", ["bird", "forest"]
+    capsys.readouterr()
+    online.run(f"{line} --code")
+    program = capsys.readouterr().out
+    assert not Path("set").exists()
+    exec(program, {})
+    online.run(line.replace("--to set", "--to again"))
+    assert [len(files(folder)) for folder in ("set", "again")] == [4 * len(labels)] * 2
+    assert {Path(file).parent.name for file in files("set")} == set(labels)

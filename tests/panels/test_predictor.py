@@ -392,7 +392,7 @@ def test_a_learner_of_tables_is_told_what_to_do():
     dls = TabularDataLoaders.from_df(frame, cont_names=["size"], y_names="kind", bs=8, num_workers=0)
     with pytest.raises(FastmagicError, match="rows of a table") as error:
         fastmagic.predictor(tabular_learner(dls))
-    assert "%predict df" in error.value.fix
+    assert "predict(df, learn)" in error.value.fix
 
 
 # ---------------------------------------------------------------- the still

@@ -19,7 +19,7 @@ from .gallery import Gathering
 from .manifest import Record
 from .pipeline import Candidate, Pass, Shelf
 from .search import Search, choose
-from .sources import class_name, shelves_from
+from .sources import class_name, folder_of, shelves_from
 from .transfer import addresses
 from .web import Web, advice
 
@@ -114,7 +114,7 @@ def images(
                 "Licences are told by a search only.",
                 "Leave license out: a manifest.jsonl keeps the licences that its search was told.",
             )
-    folder = Path(to).expanduser() if to is not None else _folder_for(shelves, source)
+    folder = Path(to).expanduser() if to is not None else folder_of([shelf.label for shelf in shelves], source)
     again = source is not None and str(source).endswith((".jsonl", ".ndjson"))
     if source is not None:
         here = Path(source).expanduser().resolve()
@@ -264,22 +264,6 @@ def _candidates(search: Search) -> Iterator[Candidate]:
                 license_url=hit.license_url,
             )
         )
-
-
-def _folder_for(shelves: Sequence[Shelf], source: str | Path | None) -> Path:
-    if source is not None and Path(source).name == "manifest.jsonl" and Path(source).resolve().parent != Path.cwd():
-        return Path(f"{Path(source).resolve().parent.name}_again")
-    return folder_of([shelf.label for shelf in shelves])
-
-
-def folder_of(labels: Iterable[str]) -> Path:
-    """Return the folder that is named after some classes.
-
-    >>> str(folder_of(["bird", "black bear"])), str(folder_of("abcd"))
-    ('bird_or_black_bear', 'photos')
-    """
-    names = [label.replace(" ", "_") for label in labels]
-    return Path("_or_".join(names) if 1 <= len(names) <= 3 and all(names) else "photos")
 
 
 class _Notes(list[str]):

@@ -6,12 +6,13 @@ import csv
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ...errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
-from ..folders import image_suffixes, is_image_name, walk
+from ..folders import walk
+from ..names import image_suffixes, is_image_name
 from ..tables import label_columns
 from . import manifest
 from .manifest import Record
@@ -60,6 +61,18 @@ def shelves_from(source: str | Path, classes: Sequence[str], n: int | None) -> l
     return [Shelf(label, photos(label), n) for label in classes or labels]
 
 
+def folder_of(labels: Iterable[str], source: str | Path | None = None) -> Path:
+    """Return the folder that is named after some classes, or after the set that a manifest fetches again.
+
+    >>> str(folder_of(["bird", "black bear"])), str(folder_of("abcd"))
+    ('bird_or_black_bear', 'photos')
+    """
+    if source is not None and Path(source).name == "manifest.jsonl" and Path(source).resolve().parent != Path.cwd():
+        return Path(f"{Path(source).resolve().parent.name}_again")
+    names = [label.replace(" ", "_") for label in labels]
+    return Path("_or_".join(names) if 1 <= len(names) <= 3 and all(names) else "photos")
+
+
 def class_name(text: str) -> str:
     """Return a class's name as a folder can carry it.
 
@@ -98,22 +111,30 @@ def _addresses(path: Path) -> Source:
 
 
 def _table(path: Path) -> Source:
+    columns, heading, address, label_column = _columns(path)
+    urls: dict[str, list[str]] = defaultdict(list)
+    for line in _lines(path)[heading:]:
+        row = dict(zip(columns, line, strict=False))
+        if is_address(row.get(address)):
+            text = (row.get(label_column) or "").strip() if label_column else ""
+            urls[class_name(text) if text else ""].append(row[address].strip())
+    return sorted(urls), lambda label: (Candidate(Record(label=label, url=url)) for url in urls[label])
+
+
+def _lines(path: Path) -> list[list[str]]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        return [line for line in csv.reader(file, delimiter=delimiter) if line]
 
-    def lines() -> Iterator[list[str]]:
-        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-            yield from (line for line in csv.reader(file, delimiter=delimiter) if line)
 
-    first = next(lines(), [])
+def _columns(path: Path) -> tuple[list[str], bool, str, str | None]:
+    """Return the columns of a table, whether it names them, and which hold addresses and classes."""
+    lines = _lines(path)
+    first = lines[0] if lines else []
     # Without a heading the first line is a photo like the others.
-    columns = [f"column {i + 1}" for i in range(len(first))] if any(map(is_address, first)) else first
-
-    def rows() -> Iterator[dict[str, str]]:
-        for number, line in enumerate(lines()):
-            if number or columns is not first:
-                yield dict(zip(columns, line, strict=False))
-
-    head = [row for row, _ in zip(rows(), range(SAMPLE), strict=False)]
+    heading = not any(map(is_address, first))
+    columns = first if heading else [f"column {i + 1}" for i in range(len(first))]
+    head = [dict(zip(columns, line, strict=False)) for line in lines[heading : heading + SAMPLE]]
     found = {name: sum(is_address(row.get(name)) for row in head) for name in columns}
     address = max(found, key=lambda name: found[name], default=None)
     if address is None or not found[address]:
@@ -123,18 +144,9 @@ def _table(path: Path) -> Source:
         )
     others = [name for name in columns if name != address]
     label_column = next(label_columns(others), None)
-    if label_column is None and columns is not first and len(columns) == 2:
+    if label_column is None and not heading and len(columns) == 2:
         label_column = others[0]
-
-    def name_of(row: dict[str, str]) -> str:
-        text = (row.get(label_column) or "").strip() if label_column else ""
-        return class_name(text) if text else ""
-
-    urls: dict[str, list[str]] = defaultdict(list)
-    for row in rows():
-        if is_address(row.get(address)):
-            urls[name_of(row)].append(row[address].strip())
-    return sorted(urls), lambda label: (Candidate(Record(label=label, url=url)) for url in urls[label])
+    return columns, heading, address, label_column
 
 
 def _folder(path: Path) -> Source:
@@ -173,3 +185,49 @@ def _manifest(path: Path) -> Source:
 def _may_be_fetched(url: str) -> bool:
     """Tell whether a manifest, which may be somebody else's, names an address, or a picture file of this machine."""
     return is_address(url) or (url.startswith("file://") and is_image_name(url, image_suffixes()))
+
+
+def code_of(source: str | Path, classes: Sequence[str], n: int | None, max_size: int, to: str | None) -> str:
+    """Return a plain program that fetches the photos of a source with fastai; arguments as of `shelves_from`.
+
+    Raises:
+        FastmagicError: as `shelves_from` does.
+    """
+    labels = [shelf.label for shelf in shelves_from(source, classes, n)]
+    path, most = Path(source).expanduser(), f"[:{n}]" if n else ""
+    to = to or str(folder_of(labels, source))
+    if path.is_dir():
+        return f"""from fastai.vision.all import *
+
+source, path = Path({str(source)!r}), Path({to!r})
+for label in {labels!r}:
+    folder = source/label if (source/label).is_dir() else source
+    for photo in get_image_files(folder){most}:
+        resize_image(photo.relative_to(folder), path/label, folder, max_size={max_size})
+failed = verify_images(get_image_files(path))
+failed.map(Path.unlink)"""
+    more = ""
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        more = "import json\n"
+        read = f"rows = [row for row in map(json.loads, open({str(source)!r})) if row['status'] == 'kept']\n"
+        urls = "[row['url'] for row in rows if row['label'] == label]"
+    elif path.suffix.lower() in (".csv", ".tsv"):
+        columns, heading, address, label_column = _columns(path)
+        arguments = ", sep='\\t'" if path.suffix.lower() == ".tsv" else ""
+        arguments += "" if heading else f", names={columns!r}"
+        read = f"df = pd.read_csv({str(source)!r}{arguments})\n"
+        which = f"df.loc[df[{label_column!r}] == label, {address!r}]" if label_column else f"df[{address!r}]"
+        urls = f"{which}.dropna().tolist()"
+    else:
+        read = f"lines = [line.strip() for line in open({str(source)!r}) if '://' in line]\n"
+        urls = "lines"
+    return f"""{more}from fastai.vision.all import *
+
+path = Path({to!r})
+{read}for label in {labels!r}:
+    dest = path/label
+    dest.mkdir(exist_ok=True, parents=True)
+    download_images(dest, urls={urls}{most})
+    resize_images(dest, max_size={max_size}, dest=dest)
+failed = verify_images(get_image_files(path))
+failed.map(Path.unlink)"""
