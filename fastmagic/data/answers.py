@@ -42,6 +42,11 @@ class Answer:
     value: Any
     line: int | None = None
 
+    @property
+    def at(self) -> str:
+        """How a message begins that is about it: "line 3: ", or nothing."""
+        return f"line {self.line}: " if self.line is not None else ""
+
 
 def evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[dict[str, Answer], list[tuple[str, str]]]:
     """Return the answers of a body, and all of its assignments in order, helpers (`size = 192`) among them.
@@ -89,7 +94,7 @@ def evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[dic
                 line,
             ) from error
         except Exception as error:
-            raise AnswerError(f"{shown}\n{type(error).__name__}: {error}", _hint(error), line) from error
+            raise AnswerError(f"{shown}\n{type(error).__name__}: {error}", _hint(error, name), line) from error
         namespace[name] = value
         assigned.append((name, text))
         if is_answer:
@@ -159,14 +164,16 @@ def unknown(name: str) -> tuple[str, str]:
     )
 
 
-def _hint(error: Exception) -> str:
+def _hint(error: Exception, name: str) -> str:
+    text = str(error)
+    if ".__init__() missing" in text and name in ("item_tfms", "batch_tfms"):
+        made = text.split(".")[0]
+        return (
+            f"Give what it needs: {made}(224)." if "'size'" in text else f"Give what it needs; help({made}) shows it."
+        )
     if isinstance(error, TypeError) and "missing" in str(error) and "argument" in str(error):
         return "Give the function itself where fastai calls it: get_y = parent_label, not parent_label()."
     return ""
-
-
-def at(answer: Answer) -> str:
-    return f"line {answer.line}: " if answer.line is not None else ""
 
 
 def check_type(name: str, answer: Answer, vocabulary: Mapping[str, Any]) -> None:
@@ -202,7 +209,19 @@ def check_type(name: str, answer: Answer, vocabulary: Mapping[str, Any]) -> None
                     "For instance blocks = ImageBlock, CategoryBlock.",
                 )
     if name in ("item_tfms", "batch_tfms"):
+        if name == "item_tfms" and "aug_transforms(" in text:
+            raise wrong(
+                "aug_transforms work on whole batches, not on one picture at a time.",
+                "Write batch_tfms = aug_transforms()",
+            )
         for part in _listify(value):
+            sides = getattr(part, "size", None)
+            if type(part).__name__ in ("Resize", "RandomResizedCrop", "CropPad") and any(
+                map(_is_text, _listify(sides))
+            ):
+                raise wrong(
+                    f"{type(part).__name__} takes a number of pixels, not text.", f"For instance {_EXAMPLES[name]}."
+                )
             if (isinstance(part, type) and _needs_arguments(part)) or part is vocabulary.get("aug_transforms", _NEVER):
                 raise wrong(f"{part.__name__} has to be called.", f"For instance {_EXAMPLES[name]}.")
             for option, right in _TRANSFORM_WORDS.items():
@@ -244,6 +263,10 @@ _EXAMPLES = {
     "item_tfms": "item_tfms = Resize(192, method='squish')",
     "batch_tfms": "batch_tfms = aug_transforms()",
 }
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _listify(value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import AnswerError, number
 from ..progress import Progress, reporting
 from .checks.copies import copy_checks
-from .checks.files import broken, left_out, missing_files, storage, too_large
+from .checks.files import broken, folders, left_out, missing_files, storage, too_large
 from .checks.labels import batch_checks, counts_of, few_steps, label_checks, split_checks
 from .checks.mending import home, moved_finding, rejects, restored, stale
 from .folders import left_out_beside, no_images
@@ -107,6 +107,7 @@ def _findings(
     yield from missing_files(listing)
     if listing.kind == "folder":
         yield from left_out(listing, listing.left_out)
+        yield from folders(listing)
     elif listing.kind == "dls" and photos is not None:  # not before every training: that would be nagging
         yield from left_out(listing, left_out_beside(listing.paths))
     yield from label_checks(listing)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AnswerError
 from ..kinds import kind_of_source
-from .answers import LOADER, QUESTIONS, Answer, assigned_names, at, check_type, evaluate, source_of, unknown
+from .answers import LOADER, QUESTIONS, Answer, assigned_names, check_type, evaluate, source_of, unknown
 from .plan import Plan
 from .source import resolve_source
 
@@ -89,7 +89,7 @@ def plan(
     for name, answer in answered.items():
         if name not in (*kind.questions, *LOADER):
             raise AnswerError(
-                f"{at(answer)}{name} is no question about {kind.name}.",
+                f"{answer.at}{name} is no question about {kind.name}.",
                 f"About {kind.name} the questions are {', '.join(kind.questions)}.",
                 answer.line,
             )
@@ -97,7 +97,7 @@ def plan(
     questions = {name: answered[name] for name in kind.questions if name in answered}
     if target is not None and kind.target in questions:
         raise AnswerError(
-            f"{at(questions[kind.target])}{kind.target} says already what is to be predicted.",
+            f"{questions[kind.target].at}{kind.target} says already what is to be predicted.",
             "Leave `target` out.",
             questions[kind.target].line,
         )
@@ -111,7 +111,7 @@ def plan(
                 questions[name] = Answer(text, eval(text, dict(vocabulary)))
     if where.is_table and "get_items" in answered:
         raise AnswerError(
-            at(answered["get_items"]) + "get_items reads a folder, but the source is a table.",
+            answered["get_items"].at + "get_items reads a folder, but the source is a table.",
             "Leave get_items out, and let get_x = ColReader('…') name the file.",
             answered["get_items"].line,
         )

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import number
-from .names import TEST, TRAIN, VALID, image_suffixes, is_image_name, sides
+from ..errors import few, number
+from .names import TEST, TRAIN, UNLABELLED, VALID, image_suffixes, is_image_name, sides
 from .tables import is_table_name, read_columns, read_table
 
 IMAGES = ("images", "image", "imgs", "img")
@@ -20,25 +20,32 @@ SNIFFED = 200  # files with a strange suffix whose first bytes are looked at
 MASKS = ("labels", "masks", "mask", "annotations", "segmentation", "segmentations")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Layout:
     """The images of a folder and how they are laid out.
 
     Attributes:
-        kind: "classes" (each in a folder of its class), "split" (class folders within `train` and `valid`), "sides"
-            (`train` and `valid` without class folders), "masks" (images and the masks that belong to them), "table"
-            (labels in a table beside), "flat" (all in one folder) or "none" (no image).
+        kind: "classes" (each in a folder of its class), "split" (class folders within `train` and `valid`), "upper" (`train`
+            and `valid` within class folders), "sides" (`train` and `valid` without class folders), "crossed" (folders of the
+            same names within several others: either may be the classes), "masks" (images and the masks that belong to
+            them), "table" (labels in a table beside), "flat" (all in one folder) or "none" (no image).
         images: in the order of their folders and names.
         left_out: the other files, which `get_image_files` does not take.
-        sides: "train", "valid" or "test" by name of folder, of kinds "split" and "sides".
+        unlabelled: images in a folder called `test` and the like that is no class: they are not among `images`.
+        sides: "train", "valid" or "test" by name of folder, of kinds "split", "upper" and "sides".
         table: the table's file, its DataFrame, the line that reads it and its columns, of kind "table".
+        folders: the folders at the top that hold the images, where others there hold the unlabelled.
+        circular: a link leads back to a folder that holds it, so that links are not followed.
     """
 
-    kind: str
-    images: list[Path]
+    kind: str = "none"
+    images: list[Path] = field(default_factory=list)
     left_out: list[Path] = field(default_factory=list)
+    unlabelled: list[Path] = field(default_factory=list)
     sides: dict[str, str] = field(default_factory=dict)
     table: tuple[Path, Any, str, Any] | None = None
+    folders: list[str] = field(default_factory=list)
+    circular: bool = False
 
     def split_of(self, image: Path) -> str:
         """Return the side of the split that an image lies on; "other" for one on neither."""
@@ -58,30 +65,68 @@ def read_folder(folder: Path) -> Layout:
         'classes'
     """
     suffixes = image_suffixes()
-    images: list[Path] = []
-    left_out: list[Path] = []
     masks = _images_with_masks(folder)
-    for place, names in walk(masks or folder):
+    found, back = Layout(), list[str]()
+    listed = list(walk(masks or folder, back))
+    if back:
+        found.circular, listed = True, list(walk(masks or folder, links=False))
+    for place, names in listed:
         for name in names:
-            (images if is_image_name(name, suffixes) else left_out).append(place / name)
-    if masks is not None and images:
-        return Layout("masks", images, left_out)
-    if not images:
-        return Layout("none", images, left_out)
+            (found.images if is_image_name(name, suffixes) else found.left_out).append(place / name)
+    if masks is not None and found.images:
+        found.kind = "masks"
+        return found
+    if not found.images:
+        return found
     # As text: taking the parents of 100,000 paths takes a second.
-    parents = list(dict.fromkeys(os.path.dirname(image) for image in images))
-    grandparents = dict.fromkeys(os.path.basename(os.path.dirname(parent)) for parent in parents)
-    found = _sides_among(grandparents)
+    places = list(dict.fromkeys(os.path.dirname(image) for image in found.images))
+    inside = {place: Path(os.path.relpath(place, folder)).parts for place in places}
+    aside = _unlabelled([parts for parts in inside.values() if parts])
+    if aside is not None:
+        out = {place for place, parts in inside.items() if parts[:1] == (aside,)}
+        found.unlabelled = [image for image in found.images if os.path.dirname(image) in out]
+        found.images = [image for image in found.images if os.path.dirname(image) not in out]
+        inside = {place: parts for place, parts in inside.items() if place not in out}
+        found.folders = sorted({parts[0] if parts else "." for parts in inside.values()})
+    found.kind, found.sides = _kind_of(list(inside.values()), folder)
+    if found.kind != "split":
+        found.table = _labels_beside(folder)
+        if found.table is not None:
+            found.kind, found.sides = "table", {}
+    return found
+
+
+def _kind_of(places: Sequence[tuple[str, ...]], folder: Path) -> tuple[str, dict[str, str]]:
+    """Return the kind of a layout and the sides of its split, by where its folders with images lie within `folder`."""
+    names = {parts[-1] if parts else folder.name for parts in places}
+    above = {(parts[-2] if len(parts) > 1 else folder.name) for parts in places if parts}
+    found = _sides_among(above)
     if found:
-        return Layout("split", images, left_out, found)
-    table = _labels_beside(folder)
-    if table is not None:
-        return Layout("table", images, left_out, table=table)
-    classes = {os.path.basename(parent) for parent in parents}
-    found = _sides_among(classes)
-    if found and len(found) == len(classes):
-        return Layout("sides", images, left_out, found)
-    return Layout("classes" if len(classes) > 1 else "flat", images, left_out)
+        return "split", found
+    found = _sides_among(names)
+    if found and len(found) == len(names):
+        several = len({parts[:-1] for parts in places}) > 1 and all(len(parts) > 1 for parts in places)
+        return ("upper" if several else "sides"), found
+    pairs = {parts[-2:] for parts in places if len(parts) > 1}
+    uppers = {upper for upper, _ in pairs}
+    if (
+        len(uppers) > 1
+        and len(names) > 1
+        and len(pairs) == len(places)
+        and len({lower for _, lower in pairs}) < len(pairs)
+    ):
+        return "crossed", {}
+    return ("classes" if len(names) > 1 else "flat"), {}
+
+
+def _unlabelled(places: Sequence[tuple[str, ...]]) -> str | None:
+    """Return the folder at the top that holds images without a class beside folders of two classes at least."""
+    for top in sorted({parts[0] for parts in places}):
+        here = {parts[-1] for parts in places if parts[0] == top}
+        classes = {parts[-1] for parts in places if parts[0] != top}
+        if UNLABELLED.fullmatch(top) and len(classes) > 1 and len(here) == 1 and not here & classes:
+            return top
+    return None
 
 
 def _sides_among(names: Iterable[str]) -> dict[str, str]:
@@ -124,11 +169,31 @@ def _labels_beside(folder: Path) -> tuple[Path, Any, str, Any] | None:
     return None
 
 
-def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield every sub-folder and its file names as `get_image_files` goes: through links, past dot names."""
-    for place, folders, files in os.walk(folder, followlinks=True):
+def walk(folder: Path, back: list[str] | None = None, links: bool = True) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every sub-folder and its file names as `get_image_files` goes: through links, past dot names.
+
+    Args:
+        folder: where to begin.
+        back: gets the links that lead back to a folder above them; these are not followed, while fastai goes round and
+            round until the path is too long.
+        links: follow the others.
+    """
+    back = [] if back is None else back
+    for place, folders, files in os.walk(folder, followlinks=links):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found = [name for name in folders if _leads_back(os.path.join(place, name))] if links else []
+        back += [os.path.join(place, name) for name in found]
+        folders[:] = [name for name in folders if name not in found]
         yield Path(place), sorted(name for name in files if not name.startswith("."))
+
+
+def _leads_back(place: str) -> bool:
+    """Tell whether a folder is a link to one that holds it."""
+    if not os.path.islink(place):
+        return False
+    target = os.path.realpath(place)
+    holder = os.path.realpath(os.path.dirname(place))
+    return holder == target or holder.startswith(os.path.join(target, ""))
 
 
 def no_images(folder: Path, others: Sequence[Path]) -> tuple[str, str, list[Any]]:
@@ -152,6 +217,26 @@ def no_images(folder: Path, others: Sequence[Path]) -> tuple[str, str, list[Any]
     shown = str(place) if shown.startswith(os.pardir) else shown
     cause += f"; the nearest folder with some is '{shown}' ({number(n, 'image')})."
     return cause, f"Give '{shown}', or the folder above it.", []
+
+
+def classes_unknown(folder: Path, layout: Layout) -> tuple[str, str] | None:
+    """Say why the classes cannot be told from the folders, and what to do; `None` where they can."""
+    if layout.kind == "crossed":
+        lower, upper = (sorted({image.parents[i].name for image in layout.images}) for i in (0, 1))
+        return (
+            f"Which folders are the classes: {few(upper, 4)}, or {few(lower, 4)}? Those lie in several of these.",
+            r"The upper ones: `get_y=RegexLabeller(r'([^/]+)/[^/]+/[^/]+$')`. The lower ones: `get_y=parent_label`",
+        )
+    if layout.kind not in ("flat", "sides"):
+        return None
+    where = f"one folder ({layout.images[0].parent})"
+    if layout.kind == "sides":
+        where = f"the folders {few(map(repr, layout.sides), 3)} themselves"
+    return (
+        f"{number(len(layout.images), 'image lies', 'images lie')} in {where}, so their classes cannot be told from folders.",
+        "Put each class in a sub-folder, add a labels.csv (file,label), or let the name tell it: "
+        "`get_y=RegexLabeller(r'^(.+)_\\d+')`",
+    )
 
 
 def image_format(file: Path) -> str:

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import AnswerError, NotFoundError, did_you_mean, few
+from ..errors import AnswerError, NotFoundError, few
 from ..kinds import TABLE
 from ..render import short_path
-from .folders import read_folder
+from .digits import digits
+from .folders import classes_unknown, read_folder
 from .items import _opens_something
+from .source import beside
 from .tables import Columns, is_table_name, read_columns, read_table
 
 
@@ -30,6 +32,7 @@ class Listing:
     a multi-label item has a tuple. `splits` is `None` before a split. `size` is the model's input as (height,
     width) px. `frame` is the table that the items are rows of, in their order; `label_column` holds its labels, joined
     by `delimiter` where there are several, `split_column` tells training from validation; `source` is its file.
+    `unclear` says of a folder why its classes are not known, and what to do. `untold` are the positions of items without the number that is to be predicted.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -41,6 +44,10 @@ class Listing:
     are_images: bool = True
     multi: bool = False
     left_out: list[Path] = field(default_factory=list)
+    unlabelled: list[Path] = field(default_factory=list)
+    unclear: tuple[str, str] | None = None
+    circular: bool = False
+    untold: list[int] = field(default_factory=list)
     size: tuple[int, int] | None = None
     resizes: bool = True
     bs: int | None = None
@@ -85,6 +92,7 @@ class Listing:
             names=pick(self.names),
             labels=pick(self.labels),
             splits=pick(self.splits),
+            untold=[after for after, before in enumerate(keep) if before in self.untold],
             frame=None if self.frame is None else self.frame.iloc[keep],
         )
 
@@ -101,6 +109,8 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
     """
     if isinstance(source, (str, os.PathLike)):
         place = Path(source).expanduser()
+        if str(source) == "digits" and not place.exists():
+            place = digits()
         if place.is_dir():
             return list_folder(place)
         if place.is_file() and is_table_name(place):
@@ -108,7 +118,7 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
             return replace(list_table(frame, Path(path) if path is not None else place.parent), source=place)
         if place.exists():
             raise AnswerError(f"'{place}' is a file, and only a CSV file can be checked.", "Give its folder.")
-        raise NotFoundError(f"There is no folder or CSV file '{place}'.", _sibling(place))
+        raise NotFoundError(f"There is no folder or CSV file '{place}'.", beside(place))
     if hasattr(source, "loaders"):  # asked first: a tabular DataLoaders hands on `iloc` from its table
         return list_dls(source)
     if hasattr(source, "iloc"):
@@ -116,20 +126,6 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
     raise AnswerError(
         f"A {type(source).__name__} cannot be checked.",
         "Give a folder, a CSV file, a DataFrame or a DataLoaders.",
-    )
-
-
-def _sibling(place: Path) -> str:
-    """Say which folder or file beside a missing `place` may have been meant."""
-    parent = place.parent
-    while not parent.is_dir() and parent != parent.parent:
-        place, parent = parent, parent.parent
-    if not parent.is_dir():
-        return ""
-    beside = sorted(entry.name for entry in parent.iterdir() if not entry.name.startswith("."))
-    folder = "this folder" if parent == Path() else f"'{parent}'"
-    return did_you_mean(place.name, beside, n=1) or (
-        f"In {folder} there is {few(beside)}." if beside else f"{folder} is empty."
     )
 
 
@@ -150,6 +146,8 @@ def list_folder(folder: Path) -> Listing:
         labels = [own if os.path.dirname(image) == loose else name for image, name in zip(images, parents, strict=True)]
         if layout.kind == "flat" and images[0].parent == folder:
             labels = None
+    elif layout.kind == "upper":
+        labels = [image.parents[1].name for image in images]
     splits = [layout.split_of(image) for image in images] if layout.sides else None
     return Listing(
         kind="folder",
@@ -159,6 +157,9 @@ def list_folder(folder: Path) -> Listing:
         splits=splits,
         root=folder,
         left_out=layout.left_out,
+        unlabelled=layout.unlabelled,
+        unclear=classes_unknown(folder, layout),
+        circular=layout.circular,
     )
 
 
@@ -187,6 +188,7 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
         label_column=columns.label,
         delimiter=columns.delimiter,
         split_column=columns.split,
+        untold=[i for i, gone in enumerate(frame[columns.label].isna()) if gone] if columns.numbers else [],
     )
 
 
@@ -211,6 +213,7 @@ def list_dls(dls: Any) -> Listing:
     loaders = list(dls.loaders)[:2]
     columns: dict[str, list[Any]] = {"paths": [], "names": [], "labels": [], "splits": []}
     pictures, known, multi = True, True, False
+    untold: list[int] = []
     for split, loader in zip(("train", "valid"), loaders, strict=False):
         dataset = loader.dataset
         files, are_images = _files(dataset)
@@ -218,6 +221,7 @@ def list_dls(dls: Any) -> Listing:
         columns["paths"] += files
         columns["names"] += _names(dataset, files)
         columns["labels"] += labels or []
+        untold += [len(columns["splits"]) + i for i in _untold(dls, dataset)]
         columns["splits"] += [split] * len(files)
         pictures, known = pictures and are_images, known and (labels is not None or not files)
     try:
@@ -243,7 +247,26 @@ def list_dls(dls: Any) -> Listing:
         frame=frame,
         label_column=label_column,
         delimiter=delimiter,
+        untold=untold,
     )
+
+
+def _untold(dls: Any, dataset: Any) -> list[int]:
+    """Return the positions of the items whose number to predict is missing."""
+    from fastai.data.transforms import RegressionSetup
+
+    n_inp = getattr(dataset, "n_inp", 1)
+    if TABLE.holds(dls) or not hasattr(dataset, "tls") or len(dataset.tls) <= n_inp:
+        return []
+    transforms = _transforms(dataset, n_inp)
+    if not any(isinstance(transform, RegressionSetup) for transform in transforms):
+        return []
+    values: Any = dataset.items
+    for transform in transforms:
+        if isinstance(transform, RegressionSetup):
+            break
+        values = _apply(transform, values)
+    return [i for i, value in enumerate(values) if value is None or (isinstance(value, float) and value != value)]
 
 
 def _table_behind(loaders: Sequence[Any]) -> tuple[Any, Any, str | None]:
@@ -379,12 +402,14 @@ def _resizes(loader: Any) -> bool:
 def is_blank(label: Any) -> bool:
     """Tell whether a label is missing: `None`, NaN, an empty text, or the text a missing value turns into.
 
-    >>> [is_blank(label) for label in (None, float("nan"), " ", "None", "bird", 0)]
+    A class may well be called "none" or "NA"; that is not how Python writes a missing value.
+
+    >>> [is_blank(label) for label in (None, float("nan"), " ", "None", "none", 0)]
     [True, True, True, True, False, False]
     """
     if label is None or (isinstance(label, float) and math.isnan(label)):
         return True
-    return str(label).strip().lower() in ("", "none", "nan", "null", "<na>", "nat")
+    return str(label).strip() in ("", "None", "nan", "<NA>", "NaT")
 
 
 def count_labels(labels: Iterable[Any], multi: bool) -> Counter[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 import sys
 from collections.abc import Hashable, Iterable
 
@@ -10,6 +11,8 @@ from collections.abc import Hashable, Iterable
 TRAIN = ("train", "training")
 VALID = ("valid", "val", "validation", "dev")
 TEST = ("test", "testing")
+# A folder of images that nobody has labelled: what a model is asked about at the end.
+UNLABELLED = re.compile(r"(test|testing|unlabell?ed)([ _-]?(images?|imgs?|set|data|photos?|pictures?|x))?", re.I)
 
 
 def sides(values: Iterable[Hashable]) -> dict[Hashable, str] | None:
@@ -27,9 +30,9 @@ def sides(values: Iterable[Hashable]) -> dict[Hashable, str] | None:
     said: dict[Hashable, str] = {}
     for value in values:
         text = str(value).strip().lower().removesuffix(".0")
-        if text in (*TRAIN, "false", "0"):
+        if text in (*TRAIN, "false", "no", "f", "n", "0"):
             said[value] = "train"
-        elif text in (*VALID, "true", "1"):
+        elif text in (*VALID, "true", "yes", "t", "y", "1"):
             said[value] = "valid"
         elif text in TEST:
             said[value] = "test"

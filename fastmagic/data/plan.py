@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import program
-from ..errors import AnswerError, FastmagicError, RefusedError
+from ..errors import AnswerError, FastmagicError, RefusedError, few
 from ..kinds import Kind
-from .answers import Answer, at
+from .answers import Answer
 from .fault import told
 from .source import Source, default_bs
 from .steps import failing_question
@@ -153,9 +154,45 @@ class reworded:
 def _explained(error: Exception, plan: Plan) -> AnswerError:
     """Return what is told of an exception from inside fastai: the last line of the user's own, and its item."""
     where, cause, hint, line = told(error, plan.namespace)
+    if not where and (empty := _nothing_to_train_on(plan)) is not None:
+        return empty
     if not where:
         where, line = _failing_line(plan)
     return AnswerError(f"{where}\n{cause}", hint or "`explain(source)` walks one item through every step.", line)
+
+
+def _nothing_to_train_on(plan: Plan) -> AnswerError | None:
+    """Say that no item was found, or that the splitter leaves none for training; `None` where it is not so."""
+    if "blocks" not in plan.kind.questions:
+        return None
+    block = plan.block()
+    try:
+        items = (block.get_items or (lambda source: source))(plan.source.value)
+        train = block.splitter(items)[0] if block.splitter is not None and len(items) else items
+    except Exception:  # that is another fault
+        return None
+    if len(train):
+        return None
+    answer = plan.answers.get("get_items" if not len(items) else "splitter")
+    begins, line = (f"{answer.at}{answer.text}", answer.line) if answer is not None else ("get_items", None)
+    if not len(items):
+        return AnswerError(
+            f"{begins} finds nothing in {plan.source.value}.", "`check(FOLDER)` tells where the images are.", line
+        )
+    given = (
+        inspect.getclosurevars(answer.value).nonlocals
+        if answer is not None and inspect.isfunction(answer.value)
+        else {}
+    )
+    fix = "For instance `splitter=RandomSplitter(0.2, seed=42)`"
+    if "valid_pct" in given:
+        fix = f"valid_pct is a share between 0 and 1: {fix}"
+    elif "train_name" in given:
+        above = sorted({file.parent.parent.name for file in items if isinstance(file, Path)})
+        fix = f"The folders above those of the classes are {few(map(repr, above))}: name them with train_name and valid_name."
+        if len(above) < 2:
+            fix = "There are no such folders above those of the classes: `splitter=RandomSplitter(0.2, seed=42)`"
+    return AnswerError(f"{begins} leaves none of the {len(items):,} items for training.", fix, line)
 
 
 def _failing_line(plan: Plan) -> tuple[str, int | None]:
@@ -166,7 +203,7 @@ def _failing_line(plan: Plan) -> tuple[str, int | None]:
     answer = plan.answers.get(name) if name else None
     if answer is None:
         return "Building the data block failed.", None
-    return f"{at(answer)}{name} = {answer.text}", answer.line
+    return f"{answer.at}{name} = {answer.text}", answer.line
 
 
 def _as_argument(text: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from .. import program
-from ..errors import AnswerError, NotFoundError, did_you_mean, few
+from ..errors import AnswerError, NotFoundError, RefusedError, did_you_mean, few, number
 from .tables import Columns, is_table_name, read_table
 
 
@@ -59,11 +60,18 @@ def resolve_source(source: Any, name: str = "") -> Source:
             return Source(digits(), ["from fastmagic import digits", "path = digits()"], "path", digits())
         if path.is_file() and is_table_name(path):
             return source_of_table(path)
+        if re.match(r"https?://", str(source)):
+            raise AnswerError(
+                f"{source} is an address.",
+                f"Fetch it first: path = untar_data({str(source)!r}) for an archive; `images(source=FILE)` for addresses of photos.",
+            )
         if not path.exists():
-            parent = path.parent
-            names = [p.name for p in parent.iterdir() if _may_be_source(p)] if parent.is_dir() else []
-            have = f"In {parent.resolve().name}/ there is {few(sorted(names), 6)}." if names else ""
-            raise NotFoundError(f"There is no folder or file {str(source)!r}.", did_you_mean(path.name, names) or have)
+            raise NotFoundError(f"There is no folder or file {str(source)!r}.", beside(path))
+        if path.suffix.lower() in (".zip", ".tgz", ".gz", ".tar", ".7z", ".rar"):
+            raise AnswerError(
+                f"{path} is an archive.",
+                f"Unpack it first: import shutil; shutil.unpack_archive({str(path)!r}, {path.name.split('.')[0]!r})",
+            )
         if path.is_file():
             raise AnswerError(f"{path} is a file.", "The source is a folder of photos, a CSV file or a DataFrame.")
         return Source(path, [f"path = Path({str(path)!r})"], "path", path)
@@ -81,8 +89,18 @@ def resolve_source(source: Any, name: str = "") -> Source:
     return Source(source, [line], name)
 
 
-def _may_be_source(path: Path) -> bool:
-    return not path.name.startswith(".") and (path.is_dir() or is_table_name(path))
+def beside(place: Path) -> str:
+    """Say which folder or table beside a missing `place` may have been meant, or what there is."""
+    parent = place.parent
+    while not parent.is_dir() and parent != parent.parent:
+        place, parent = parent, parent.parent
+    if not parent.is_dir():
+        return ""
+    names = sorted(p.name for p in parent.iterdir() if not p.name.startswith(".") and (p.is_dir() or is_table_name(p)))
+    folder = "this folder" if parent == Path() else f"'{parent}'"
+    return did_you_mean(place.name, names) or (
+        f"In {folder} there is {few(names)}." if names else f"In {folder} there is neither a folder nor a table."
+    )
 
 
 def source_of_table(file: Path) -> Source:
@@ -93,6 +111,26 @@ def source_of_table(file: Path) -> Source:
     """
     frame, line = read_table(file)
     return Source(frame, [line], "df", file.parent)
+
+
+def refuse_untold(source: Source, column: Any) -> None:
+    """Raise where rows of a table do not say what is to be predicted.
+
+    Raises:
+        FastmagicError: with the lines that leave them out.
+    """
+    frame = source.value
+    missing, empty = frame[column].isna(), frame[column].astype(str).str.strip() == ""
+    if not (missing | empty).any():
+        return
+    df = source.name
+    rest = f"{df} = {df}.dropna(subset=[{column!r}])" if missing.any() else f"{df} = {df}[{df}[{column!r}] != '']"
+    read = source.lines[0] if source.lines[0].startswith(f"{df} = ") else ""
+    fix = f"Leave them out: {rest}" if not read else f"Leave them out, and take `datablock({df})`:\n{read}\n{rest}"
+    raise RefusedError(
+        f"{number(int((missing | empty).sum()), 'row has', 'rows have')} no {str(column)!r}, which is to be predicted (of {len(frame):,}).",
+        fix,
+    )
 
 
 def default_bs(n_train: int) -> int:

@@ -100,7 +100,24 @@ def read_table(file: Path) -> tuple[Any, str]:
             "Try pd.read_csv on it (encoding='latin-1', sep=';'), and give the DataFrame.",
         ) from error
     more = "".join(f", {name}={value!r}" for name, value in arguments.items())
-    return frame, f"df = pd.read_csv({str(file)!r}{more})"
+    line = f"pd.read_csv({str(file)!r}{more})"
+    texts = _labels_as_they_stand(frame, file, arguments)
+    if texts is not None:  # a class may well be called "none"
+        frame = frame.assign(**texts)
+        line += f".assign(**pd.read_csv({str(file)!r}, usecols={list(texts)!r}, keep_default_na=False{more}))"
+    return frame, f"df = {line}"
+
+
+def _labels_as_they_stand(frame: Any, file: Path, arguments: dict[str, Any]) -> Any:
+    """Return the columns of labels as text, where pandas took labels such as "none", "null" or "NA" for missing ones."""
+    import pandas as pd
+
+    names = [n for n in label_columns(frame.columns) if frame[n].dtype.kind == "O" and frame[n].isna().any()]
+    if not names:
+        return None
+    texts = pd.read_csv(file, usecols=names, keep_default_na=False, **arguments)
+    taken = [name for name in names if (texts[name][frame[name].isna()].astype(str).str.strip() != "").any()]
+    return texts[taken] if taken else None
 
 
 def read_columns(frame: Any, folder: Path, target: Any = None) -> Columns:

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data.folders import Layout, no_images, read_folder
-from ..data.items import item_list, vocab
+from ..data.folders import Layout, classes_unknown, no_images, read_folder
+from ..data.image_files import read_images
+from ..data.items import item_list, sources, vocab
+from ..data.names import sides
 from ..data.opening import image_class
-from ..data.source import Source, Worked, random_split, split_by
+from ..data.source import Source, Worked, random_split, refuse_untold, split_by
 from ..data.tables import Columns, read_columns
 from ..data.targets import Target, target_of
-from ..errors import AnswerError, FastmagicError, NotFoundError, RefusedError, UnreadableError, few
+from ..errors import (
+    AnswerError,
+    FastmagicError,
+    NotFoundError,
+    RefusedError,
+    UnreadableError,
+    did_you_mean,
+    few,
+    number,
+)
 from ..learning.architectures import DEFAULT, default, find, fixed_size, require_weights
 from ..learning.weights import weights_lines
-from ..render import Drawing, figure_png, new_figure
+from ..render import Drawing, figure_png, new_figure, short_path
 from .kind import Asked, Kind, Learning, plain_loaders, rebatched, steps
+
+if TYPE_CHECKING:
+    from ..data.plan import Plan
 
 
 class Image(Kind):
@@ -52,6 +69,13 @@ class Image(Kind):
             worked.answers["item_tfms"] = _resize(worked.images)
         worked.answers = {name: text for name, text in worked.answers.items() if name in wanted}
         return worked
+
+    def data(self, plan: Plan) -> Any:
+        _check_columns(plan)
+        _check_split_column(plan)
+        data = super().data(plan)
+        _check_labels(plan, data)
+        return data
 
     def holds(self, dls: Any) -> bool:
         dataset = getattr(dls.train, "dataset", None)
@@ -131,7 +155,37 @@ class Image(Kind):
             again="" if arch.library == "yours" else arch.name,
         )
 
+    def unloadable(self, dls: Any, error: Exception) -> tuple[str, str] | None:
+        text = str(error)
+        if "equal size" in text or "not the same size" in text:
+            return (
+                "The pictures have different sizes and no item transform makes them alike: fastai cannot stack them into a batch.",
+                "Add item_tfms=Resize(224).",
+            )
+        if not isinstance(error, OSError) and not re.search(
+            r"\b(OSError|UnidentifiedImageError|SyntaxError|DecompressionBomb)", text
+        ):
+            return None
+        from ..data.listing import common_folder
+
+        files = [source for loader in dls.loaders for source in sources(loader.dataset) if isinstance(source, Path)]
+        broken = [file for file in read_images(files).values() if file.problem]
+        if not broken:
+            return None
+        first, others = broken[0], len(broken) - 1
+        more = f", and {number(others, 'other file')} like it" if others else ""
+        place = repr(short_path(root)) if (root := common_folder(files)) else "dls"
+        return (
+            f"'{short_path(first.path)}' cannot be read: {first.detail}{more}.",
+            f"`check({place}, fix=True)` sets such files aside; then build the DataLoaders again.",
+        )
+
     def misfit(self, learning: Learning, error: Exception) -> tuple[str, str] | None:
+        if "more than 1 value per channel" in str(error):
+            return (
+                f"Batches of {learning.bs} are too small for {learning.name}, which normalizes over a batch.",
+                f"Take larger ones: `bs={max(8, 2 * learning.bs)}`",
+            )
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         wanted = fixed_size(find(learning.names.get(learning.name, learning.name)))
         size = f"item_tfms = Resize({wanted})" if wanted else "item_tfms = Resize(224)"
@@ -152,6 +206,11 @@ def _open_questions(answered: Mapping[str, Any], source: Source) -> set[str]:
     if "getters" in answered:
         return {"splitter"} - set(answered)
     if not isinstance(source.value, Path) and not source.is_table:
+        if not answered.keys() & {"blocks", "get_items"} and isinstance(source.value, (list, tuple, L)):
+            raise RefusedError(
+                "The source is a list, of which nothing can be worked out.",
+                "Give the folder of the files, or a table: pd.DataFrame({'file': files, 'label': labels})",
+            )
         return set()
     wanted = {"blocks", "splitter", "get_y", "item_tfms", "get_x" if source.is_table else "get_items"}
     if "blocks" in answered:
@@ -201,7 +260,7 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
         _refuse(source.value, layout)
     answers = {
         "blocks": "ImageBlock, CategoryBlock",
-        "get_items": "get_image_files",
+        "get_items": _get_items(layout),
         "splitter": random_split(seed),
         "get_y": "parent_label",
     }
@@ -211,10 +270,36 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
         arguments = "" if (train, valid) == ("train", "valid") else f"train_name={train!r}, valid_name={valid!r}"
         answers["splitter"] = f"GrandparentSplitter({arguments})"
         why = f"folders {train!r} and {valid!r} give the split, their sub-folders the classes"
+        if others := sum(layout.split_of(image) == "other" for image in layout.images):
+            why += f"; {number(others, 'image')} in other folders stay out"
+    elif layout.kind == "upper":
+        train, valid = layout.folder_of("train"), layout.folder_of("valid")
+        answers["splitter"] = f"FuncSplitter(lambda file: file.parent.name == {valid!r})"
+        answers["get_y"] = r"RegexLabeller(r'([^/]+)/[^/]+/[^/]+$')"
+        why = f"folders {train!r} and {valid!r} give the split, those above them the classes"
     elif layout.kind == "classes":
         names = sorted({image.parent.name for image in layout.images})
         why = f"{len(names)} folders are the classes: {few(names)}"
+    if layout.unlabelled and not own:
+        place = os.path.relpath(layout.unlabelled[0], source.value).split(os.sep)[0]
+        why += f"; {number(len(layout.unlabelled), 'image')} in {place!r} stay out: no class is known of them"
+    if layout.circular and not own:
+        why += "; links are not followed, since one leads back"
     return Worked(answers, why, source, layout.images)
+
+
+def _get_items(layout: Layout) -> str:
+    """Return how a program finds the images: in the order of their names, since the disk's differs between machines."""
+    finds = "get_image_files"
+    if layout.circular:
+        finds = "partial(get_files, extensions=image_extensions, followlinks=False)"
+    if layout.folders and layout.kind != "split":
+        given = f"folders={layout.folders!r}"
+        finds = f"{finds[:-1]}, {given})" if layout.circular else f"partial({finds}, {given})"
+    if layout.kind == "upper" and "test" in layout.sides.values():
+        out = [name for name, side in layout.sides.items() if side == "test"]
+        return f"lambda path: {finds}(path).filter(lambda file: file.parent.name not in {out!r}).sorted()"
+    return f"compose({finds}, sorted)"
 
 
 def _refuse(folder: Path, layout: Layout) -> None:
@@ -227,15 +312,9 @@ def _refuse(folder: Path, layout: Layout) -> None:
             f"Beside the images in '{folder}' lie masks of them, which are no classes; masks are not worked out yet.",
             "Answer `blocks=(ImageBlock, MaskBlock(codes))`, with get_items and get_y.",
         )
-    if layout.kind in ("flat", "sides"):
-        where = f"one folder ({layout.images[0].parent})"
-        if layout.kind == "sides":
-            where = f"the folders {few(map(repr, layout.sides), 3)} themselves"
-        raise RefusedError(
-            f"{len(layout.images)} images lie in {where}, so their classes cannot be told from folders.",
-            "Put each class in a sub-folder, add a labels.csv (file,label), or let the name tell it: "
-            "`get_y=RegexLabeller(r'^(.+)_\\d+')`",
-        )
+    unknown = classes_unknown(folder, layout)
+    if unknown is not None:
+        raise RefusedError(*unknown)
 
 
 # ---------------------------------------------------------------- tables
@@ -253,6 +332,8 @@ def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[
             f"Which column holds the label? The table has {few(frame.columns, 8)}.",
             "Name it: `target=COLUMN`, or `get_y=ColReader(COLUMN)`",
         )
+    if "get_y" in wanted:
+        refuse_untold(source, columns.label)
     # Who asks for one category gets the whole text, whatever stands between its words.
     delimiter = columns.delimiter if "blocks" in wanted else None
     target = "RegressionBlock" if columns.numbers else "MultiCategoryBlock" if delimiter else "CategoryBlock"
@@ -274,6 +355,83 @@ def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[
 def _reader(column: Any, **arguments: str | None) -> str:
     given = "".join(f", {name}={value!r}" for name, value in arguments.items() if value)
     return f"ColReader({column!r}{given})"
+
+
+def _check_columns(plan: Plan) -> None:
+    """Raise where a `ColReader` reads a column that the table has not."""
+    for question in ("get_x", "get_y"):
+        answer = plan.answers.get(question)
+        if answer is None or not plan.source.is_table:
+            continue
+        for part in answer.value if isinstance(answer.value, (list, tuple)) else [answer.value]:
+            for column in getattr(part, "cols", ()):
+                if isinstance(column, str) and column not in plan.source.value.columns:
+                    names = list(map(str, plan.source.value.columns))
+                    raise AnswerError(
+                        f"{answer.at}The table has no column {column!r}.",
+                        did_you_mean(column, names) or f"There are {few(names, 8)}.",
+                        answer.line,
+                    )
+
+
+def _check_split_column(plan: Plan) -> None:
+    """Raise where `ColSplitter(column)` takes for validation what was not meant: it takes all that is not 0 or False."""
+    answer = plan.answers.get("splitter")
+    if answer is None or not inspect.isfunction(answer.value):
+        return
+    given = inspect.getclosurevars(answer.value).nonlocals
+    if set(given) != {"col", "on"} or given["on"] is not None or not plan.source.is_table:
+        return
+    frame, column = plan.source.value, given["col"]
+    if isinstance(column, int) or column not in frame.columns:
+        return
+    values = frame[column]
+    found = list(dict.fromkeys(values.dropna().tolist()))
+    if not values.isna().any() and all(isinstance(v, (bool, int, float)) and v in (0, 1) for v in found):
+        return
+    side = sides(found) or {}
+    on = next((value for value in found if side.get(value) == "valid"), min(found, key=str, default=None))
+    blank = "blank cells and " if values.isna().any() else ""
+    raise AnswerError(
+        f"{answer.at}ColSplitter({column!r}) validates on all that is not 0 or False; here {blank}{few(map(repr, found))}.",
+        f"Say which rows validate: `splitter=ColSplitter({column!r}, on={on!r})`",
+        answer.line,
+    )
+
+
+def _check_labels(plan: Plan, data: Any) -> None:
+    """Raise where several labels an item are expected and something else is given, whose letters or digits fastai takes."""
+    from fastai.data.transforms import MultiCategorize
+
+    n_inp = getattr(data, "n_inp", 1)
+    lists = getattr(data, "tls", [])
+    if len(lists) <= n_inp or not len(data):
+        return
+    transforms = list(lists[n_inp].tfms.fs)
+    position = next((i for i, transform in enumerate(transforms) if isinstance(transform, MultiCategorize)), None)
+    if position is None:
+        return
+    value: Any = item_list(data)[0]
+    for transform in transforms[:position]:
+        value = transform(value)
+    answer = plan.answers.get("get_y")
+    where = answer.at if answer is not None else ""
+    line = answer.line if answer is not None else None
+    columns = list(getattr(answer.value if answer is not None else None, "cols", []))
+    if isinstance(value, str):
+        fix = "For one label an item: `blocks=(ImageBlock, CategoryBlock)`"
+        if columns:
+            mark = next((mark for mark in ";|, " if mark in value), " ")
+            fix = f"Say what stands between them: `get_y=ColReader({columns[0]!r}, label_delim={mark!r})`"
+        raise AnswerError(
+            f"{where}MultiCategoryBlock takes a list of labels an item, and get_y gives text ({value!r}): its letters would be the classes.",
+            fix, line,
+        )  # fmt: skip
+    if len(columns) > 1 and all(v in (0, 1) for v in value):
+        raise AnswerError(
+            f"{where}The columns {few(columns, 4)} hold 0 and 1 for each class, which would be the classes themselves.",
+            f"Say so: `blocks=(ImageBlock, MultiCategoryBlock(encoded=True, vocab={columns!r}))`", line,
+        )  # fmt: skip
 
 
 # ---------------------------------------------------------------- sizes

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -129,7 +132,8 @@ class Kind(ABC):
     def loaders(self, plan: Plan, data: Any) -> Any:
         """Return the `DataLoaders` over what `data` returned: what `DataBlock.dataloaders` does, with items at hand."""
         block = plan.block()
-        return data.dataloaders(
+        return _quietly(
+            data.dataloaders,
             path=".",
             after_item=block.item_tfms,
             after_batch=block.batch_tfms,
@@ -175,9 +179,23 @@ class Kind(ABC):
             FastmagicError: they cannot be, or not as was asked.
         """
 
+    def unloadable(self, dls: Any, error: Exception) -> tuple[str, str] | None:
+        """Return cause and fix of an exception from loading the items, `None` where it comes from elsewhere."""
+        return None
+
     def misfit(self, learning: Learning, error: Exception) -> tuple[str, str] | None:
         """Return cause and fix of an exception from inside the model, `None` where nothing more is known."""
         return None
+
+
+def _quietly(function: Callable[..., Any], **arguments: Any) -> Any:
+    """Call a function of fastai's, and print what it printed, but for its words about a stack trace that nobody sees."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            return function(**arguments)
+    finally:
+        print(re.sub(r"Could not do one pass in your dataloader[^\n]*\n", "", said.getvalue()), end="")
 
 
 def steps(dls: Any, bs: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.items import vocab
 from ..data.opening import no_such_file
-from ..data.source import Source, Worked, random_split, split_by
+from ..data.source import Source, Worked, random_split, refuse_untold, split_by
 from ..data.tables import column_named, measures, read_columns, read_table
 from ..data.targets import target_of
 from ..errors import AnswerError, NotFoundError, RefusedError, few
@@ -69,11 +69,7 @@ class Table(Kind):
                 "Name it: `target=COLUMN`, or `y_names=COLUMN`",
             )
         for name in ys:
-            if missing := int(frame[name].isna().sum()):
-                raise RefusedError(
-                    f"{missing:,} of {len(frame):,} rows have no {str(name)!r}, which is to be predicted.",
-                    f"Leave them out: {source.name} = {source.name}.dropna(subset=[{name!r}]).",
-                )
+            refuse_untold(source, name)
             if frame[name].nunique() < 2:
                 raise AnswerError(
                     f"Column {str(name)!r} is the same in every row: there is nothing to predict.",

@@ -60,24 +60,42 @@ def evaluated(text: str, names: Mapping[str, Any], user: Mapping[str, Any], what
 
 def try_metrics(metrics: Any, target: Target) -> None:
     """Try metrics on made-up predictions of every class, so that they do not fail after an epoch of training."""
-
     import torch
+    from fastai.learner import Metric
 
     classes = len(target.classes)
     if target.kind != "class" or not classes:
         return
     for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+        name = getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__)
+        if isinstance(metric, Metric) and not callable(metric):
+            continue  # such as Perplexity(), which reads the learner
+        if isinstance(metric, type):
+            raise AnswerError(f"metrics: {name} makes a metric: call it.", f"For instance `metrics={name}()`")
         if not callable(metric):
             raise AnswerError(f"metrics: a {type(metric).__name__} is no metric.", "For instance `metrics=accuracy`")
         try:
-            # scikit-learn's metrics, wrapped by fastai, take classes; the others take scores.
-            wrapped = getattr(metric, "dim_argmax", None) is not None
-            metric(torch.arange(classes) if wrapped else torch.eye(classes), torch.arange(classes))
-        except ValueError as error:
+            # scikit-learn's metrics, wrapped by fastai, take classes or what their activation makes; the others take scores.
+            labels = torch.arange(classes).repeat(2)
+            scores = torch.eye(classes).repeat(2, 1)
+            given = {"softmax": scores, "binarysoftmax": scores[:, -1]}.get(
+                str(getattr(metric, "activation", "")), labels
+            )
+            found = metric(given if getattr(metric, "dim_argmax", None) is not None else scores, labels)
+            if isinstance(found, Metric):
+                raise AnswerError(f"metrics: {name} makes a metric: call it.", f"For instance `metrics={name}()`")
+        except AnswerError:
+            raise
+        except Exception as error:
             if "average" in str(error):
                 raise AnswerError(
                     f"metrics: one of them needs to know how to average {classes} classes.",
                     "For instance F1Score(average='macro').",
                 ) from error
-        except Exception:
-            continue  # it may want more than made-up numbers; the training will tell
+            # What goes wrong inside of a metric of fastai's or scikit-learn's would go wrong after an epoch, too.
+            if isinstance(error, (AssertionError, ValueError)):
+                raise AnswerError(
+                    f"metrics: {name} does not fit data with one of {classes} classes an item.",
+                    f"For instance {'`metrics=RocAucBinary()`' if name == 'roc_auc_score' and classes == 2 else '`metrics=accuracy`'}"
+                    " (`checks=False` trains all the same.)",
+                ) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import program
-from ..errors import AnswerError, FastmagicError, OutOfMemoryError, RefusedError, WeightsError
+from ..errors import AnswerError, FastmagicError, OutOfMemoryError, RefusedError, UnreadableError, WeightsError
 from ..kinds import Asked, Kind, Learning, kind_of
 from ..kinds.image import first_item
 from ..kinds.kind import plain_loaders, steps
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # Below these, a training has hardly begun; said before it starts.
 FEW_STEPS_SCRATCH, FEW_STEPS_FINE_TUNE = 100, 8
+BLIND = 30.0  # a cross-entropy that no guess among a billion classes has
 
 
 def train(
@@ -235,6 +236,8 @@ class Training:
             elif out_of_memory(error):
                 let_go(learn, error, names)
                 raise OutOfMemoryError(*self._memory_advice()) from None
+            elif told := self.kind.unloadable(self.dls, error):
+                raise UnreadableError(*told) from error
             elif (
                 learn is not None
                 and not vars(learn.recorder).get("losses")
@@ -247,6 +250,10 @@ class Training:
         if control.asked:
             learn._end_cleanup()
             say(control.message())
+        elif (lost := _ran_away(learn, self.learning.target.kind == "numbers")) is not None:
+            say(
+                f"⚠ The loss ran away (to {lost:.1e}): the learning rate is too high. Try `lr={self.learning.lr or 2e-3:g}`."
+            )
         elif "lr" in names and self.fit[0].startswith("lr ="):
             say(f"Learning rate {names['lr']:.1e}, the valley of lr_find.")
         for where, factor in control.changes:
@@ -328,7 +335,7 @@ def plan(
     if metrics is not None:
         metric_text = source_of("metrics", metrics, names, kind)
         typed.append(metric_text)
-        if not dry:
+        if not dry and checks:
             try_metrics(evaluated(metric_text, names, user, "metrics", kind), learning.target)
     maker, arguments = learning.learner
     learner = [] if seed is None else [f"set_seed({seed}, reproducible=True)", f"dls.rng.seed({seed})"]
@@ -348,7 +355,9 @@ def plan(
         callbacks.append(f"*{text}" if several else text)
     own = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
     if save:
-        callbacks.append(f"SaveModelCallback(fname={save!r})")
+        # fine_tune fits twice: the best of all epochs may be a frozen one.
+        again = ", reset_on_fit=False" if learning.fine_tunes else ""
+        callbacks.append(f"SaveModelCallback(fname={save!r}{again})")
     if early_stop:
         callbacks.append(f"EarlyStoppingCallback(patience={early_stop})")
     fit = []
@@ -384,6 +393,14 @@ def plan(
         total=total,
         asked_epochs=epochs,
     )
+
+
+def _ran_away(learn: Any, numbers: bool) -> float | None:
+    """Return the last training loss where it is no number any more, or far above that of a blind guess; else `None`."""
+    losses = [float(loss) for loss in vars(learn.recorder).get("losses") or []]
+    if not losses or (math.isfinite(losses[-1]) and (numbers or losses[-1] < BLIND)):
+        return None
+    return losses[-1]
 
 
 def _kind(dls: Any) -> Kind:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import AnswerError, NotFoundError
+from ..errors import AnswerError, NotFoundError, did_you_mean
 from .magic import Call, Option, magic
 from .session import is_a
-from .values import NewName, Number, Place, Value
+from .values import NewName, Number, Place, Value, how_to_make
 
 
 class _DlsName(NewName):
@@ -52,6 +52,17 @@ class _Source(Place):
     """,
     gives="dls",
     body=True,
+    elsewhere={
+        "--size": "Write item_tfms = Resize(64) in the body of a %%datablock cell.",
+        "--path": "The source is --from PATH.",
+        "--source": "The source is --from PATH.",
+        "--valid-pct": "Write splitter = RandomSplitter(0.2, seed=42) in the body of a %%datablock cell.",
+        "--batch-size": "It is called --bs.",
+        **{
+            f"--{name.replace('_', '-')}": f"Write {name} = … in the body of a %%datablock cell."
+            for name in ("blocks", "get_items", "get_x", "get_y", "splitter", "item_tfms", "batch_tfms", "num_workers")
+        },
+    },
 )
 def datablock(call: Call) -> Any:
     """
@@ -163,6 +174,7 @@ def check(call: Call) -> Any:
     sense, and splits that cannot be trusted. --fix sets files aside; --undo brings them back.
     """
     from ..data.check import check as run_check
+    from ..data.source import beside
 
     what = call.options["what"]
     if what is None:
@@ -170,6 +182,15 @@ def check(call: Call) -> Any:
         if newest is None:
             raise AnswerError("What should be checked? There are no DataLoaders yet.", "Name a folder: %check FOLDER")
         call.words["what"], what = newest
+    if isinstance(what, str) and what.isidentifier() and what != "digits" and not Path(what).exists():
+        have = call.session.variables(*Place.type_names)
+        near = did_you_mean(
+            what, [*have, *(entry.name for entry in Path().iterdir() if not entry.name.startswith("."))]
+        )
+        raise NotFoundError(
+            f"There is no variable, folder or CSV file {what!r}.",
+            near or (how_to_make("DataLoaders") if what.startswith("dl") else beside(Path(what))),
+        )
     if call.options["code"]:
         print(_check_code(call, what))
         return None

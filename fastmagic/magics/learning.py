@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..errors import AnswerError
+from ..errors import AnswerError, NotFoundError, did_you_mean
 from .magic import Call, Option, magic
 from .session import Session
 from .short import short_message
-from .values import Choice, Expression, FileName, Number, Place, Value, Variable, is_reference, paths
+from .values import Choice, Expression, FileName, Number, Place, Value, Variable, how_to_make, is_reference, paths
 
 
 class _Architecture(Expression):
@@ -21,6 +22,9 @@ class _Architecture(Expression):
         value = session.value(text[1:]) if is_reference(text) else session.namespace.get(text, text)
         if isinstance(value, str):
             return value
+        # `from fastai.vision.all import *` brings torchvision's functions; a name means the same with it as without.
+        if getattr(value, "__name__", "") == text and str(getattr(value, "__module__", "")).startswith("torchvision."):
+            return text
         if not callable(value) or hasattr(value, "dls") or hasattr(value, "state_dict"):
             fix = "Give a name such as resnet18, or a function that makes a model."
             raise AnswerError(f"{text!r} is a {type(value).__name__}, not an architecture.", fix)
@@ -66,6 +70,9 @@ class _LearnerOrFile(Place):
     metavar = "LEARN|FILE"
 
     def convert(self, text: str, session: Session) -> Any:
+        if not session.holds(text, ["Learner"]) and text.isidentifier() and not os.path.exists(text):
+            hint = did_you_mean(text, session.variables("Learner")) or how_to_make("Learner")
+            raise NotFoundError(f"There is no variable or file {text!r}.", hint)
         return session.value(text) if session.holds(text, ["Learner"]) else text
 
     def complete(self, prefix: str, session: Session) -> Iterable[str]:
@@ -136,6 +143,14 @@ def _metric_names() -> list[str]:
         %train dls --code                         # the plain fastai program
     """,
     gives="learn",
+    elsewhere={
+        "--batch-size": "It is called --bs.",
+        "--learning-rate": "It is called --lr.",
+        "--model": "The architecture needs no option: %train dls resnet18",
+        "--arch": "The architecture needs no option: %train dls resnet18",
+        "--freeze": "It is called --freeze-epochs.",
+        "--pretrained": "It is so by itself where weights can be had; --no-pretrained starts from random ones.",
+    },
 )
 def train(call: Call) -> Any:
     """

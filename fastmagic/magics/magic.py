@@ -8,8 +8,9 @@ built on first use.
 from __future__ import annotations
 
 import argparse
+import os
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ from . import wait_for_preload
 from .line import has_statements, split
 from .session import Session
 from .short import shorten
-from .values import NewName, Value, Variable
+from .values import FileName, NewName, Place, Value, Variable, how_to_make
 from .words import in_words_of
 
 
@@ -81,7 +82,7 @@ class Call:
             return value
         newest = self.session.newest(*type_names)
         if newest is None:
-            raise AnswerError(f"There is no {' or '.join(type_names)} yet.", _how_to_make(type_names[0]))
+            raise AnswerError(f"There is no {' or '.join(type_names)} yet.", how_to_make(type_names[0]))
         self.words[name] = newest[0]
         self.session.saw(newest[0])
         if len(self.session.variables(*type_names)) > 1:
@@ -114,13 +115,6 @@ class Call:
         return show
 
 
-def _how_to_make(type_name: str) -> str:
-    return {
-        "DataLoaders": "Make them first: %datablock dls --from FOLDER",
-        "Learner": "Train one first: %train dls resnet18",
-    }.get(type_name, "")
-
-
 class Magic:
     """A magic: its name, options, help and the function that does the work.
 
@@ -134,8 +128,9 @@ class Magic:
         examples: str,
         gives: str | None,
         body: bool,
+        elsewhere: Mapping[str, str],
     ):
-        self.function, self.gives, self.body = function, gives, body
+        self.function, self.gives, self.body, self.elsewhere = function, gives, body, elsewhere
         self.name = function.__name__
         self.examples = textwrap.dedent(examples).strip()
         into = (Option("--into", f"name of the variable made (default: {gives or 'none is made'})", NewName()),)
@@ -144,6 +139,7 @@ class Magic:
 
     def __call__(self, shell: Any, line: str, cell: str | None = None) -> None:
         session = Session.of(shell)
+        call: Call | None = None
         try:
             words = split(line)
             if "--help" in words or "-h" in words:
@@ -162,7 +158,9 @@ class Magic:
             if name and value is not None:
                 session.bind(name, value)
         except (Exception, KeyboardInterrupt) as error:
-            shorten(error, shell, lambda text: self.in_words(text, cell is not None))
+            name = (call.options.get("into") or self.gives) if call is not None else None
+            old = f"{name} is still what it was before." if name and name in session.namespace else ""
+            shorten(error, shell, lambda text: self.in_words(text, cell is not None), old)
             raise
 
     def in_words(self, text: str, cell: bool = False) -> str:
@@ -182,7 +180,8 @@ class Magic:
                 name = word.split("=")[0]
                 raise AnswerError(
                     f"%{self.name} has no option {name!r}.",
-                    did_you_mean(name, [option.name for option in self.options if not option.positional])
+                    self.elsewhere.get(name, "")
+                    or did_you_mean(name, [option.name for option in self.options if not option.positional])
                     or f"%{self.name} --help lists what it has.",
                 )
             free.append(word)
@@ -199,9 +198,12 @@ class Magic:
                 try:
                     options[option.key] = option.takes.parse(text, session)
                 except FastmagicError as error:
-                    raise type(error)(f"{option.name}: {error.cause}", error.fix) from None
+                    fix = error.fix or (
+                        f"For instance {option.name} {example}" if (example := option.takes.example) else ""
+                    )
+                    raise type(error)(f"{option.name}: {error.cause}", fix) from None
         for word in free:
-            option, value = self._place(word, options, session)
+            option, value = self._place(word, options, session, words)
             if option.many:
                 options[option.key].append(value)
                 texts.setdefault(option.key, []).append(word.removeprefix("$"))
@@ -210,7 +212,7 @@ class Magic:
                 texts[option.key] = word.removeprefix("$")
         return Call(session, options, texts, cell if cell and cell.strip() else None, self)
 
-    def _place(self, word: str, options: dict[str, Any], session: Session) -> tuple[Option, Any]:
+    def _place(self, word: str, options: dict[str, Any], session: Session, words: Sequence[str]) -> tuple[Option, Any]:
         """Return the positional a word is meant for, told by what the word is, and its value."""
         open_ = [option for option in self.positionals if option.many or options[option.key] is None]
         for option in open_:
@@ -221,7 +223,8 @@ class Magic:
         if equals and any(option.name == f"--{name}" for option in self.options):
             raise AnswerError(f"{word!r} is written --{name} {value} here.")
         if not open_:
-            hint = did_you_mean(f"--{word}", [option.name for option in self.options], 1)
+            hint = self._too_many(word, words)
+            hint = hint or did_you_mean(f"--{word}", [option.name for option in self.options], 1)
             raise AnswerError(f"%{self.name}: {word!r} is one word too many.", hint or self.usage())
         if len(open_) == 1:
             assert open_[0].takes is not None
@@ -229,12 +232,31 @@ class Magic:
         candidates = [name for option in open_ if option.takes for name in option.takes.complete(word, session)]
         first = open_[0].takes
         if isinstance(first, Variable) and not session.variables(*first.type_names):
-            raise NotFoundError(f"There is no variable {word!r}.", _how_to_make(first.type_names[0]))
+            raise NotFoundError(f"There is no variable {word!r}.", how_to_make(first.type_names[0]))
         # Names the user made are meant more often than one of a thousand architectures.
         mine = [name for name in closest(word, candidates, 8) if name in session.namespace]
         hint = did_you_mean(word, mine or candidates)
         wanted = " nor ".join(option.help.split(";")[0] for option in open_)
         raise AnswerError(f"{word!r} is neither {wanted}.", hint or f"%{self.name} --help shows examples.")
+
+    def _too_many(self, word: str, words: Sequence[str]) -> str:
+        """Return what was most likely meant with a word for which there is no place, "" where nobody knows."""
+        options = {option.name: option for option in self.options}
+        position = words.index(word)
+        before = words[position - 1] if position else ""
+        opened = options.get(words[position - 2]) if position > 1 else None
+        if opened is not None and isinstance(opened.takes, NewName):
+            return f"Names have no blanks: {opened.name} {before}_{word}"
+        if opened is not None and isinstance(opened.takes, (Place, FileName)):
+            return f'A name with blanks stands in quotes: {opened.name} "{before} {word}"'
+        if word.isdigit() and "--epochs" in options:
+            return f"Did you mean --epochs {word}?"
+        if "--from" in options and "--from" not in words and (os.path.exists(word) or not word.isidentifier()):
+            return f"Did you mean --from {word}?"
+        if self.positionals and isinstance(self.positionals[0].takes, NewName) and position == 1:
+            source = f", or a source: --from {word}" if "--from" in options and "--from" not in words else ""
+            return f"Names have no blanks: {before}_{word}{source}"
+        return ""
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = _Parser(prog=f"%{self.name}", add_help=False, allow_abbrev=False)
@@ -289,7 +311,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def magic(
-    *options: Option, examples: str, gives: str | None = None, body: bool = False
+    *options: Option,
+    examples: str,
+    gives: str | None = None,
+    body: bool = False,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[[Call], Any]], Magic]:
     """Declare a magic: the decorated function gets a `Call` and returns what `--into` names.
 
@@ -298,9 +324,10 @@ def magic(
         examples: lines shown last by `--help`.
         gives: name of the variable made without --into; empty for none, left out where nothing is made.
         body: the cell form takes a body.
+        elsewhere: options that people expect and that there are not, and what to write in their place.
     """
 
     def declare(function: Callable[[Call], Any]) -> Magic:
-        return Magic(function, options, examples, gives, body)
+        return Magic(function, options, examples, gives, body, elsewhere or {})
 
     return declare

@@ -10,27 +10,28 @@ from typing import Any
 from ..errors import FastmagicError
 
 
-def shorten(error: BaseException, shell: Any, words: Callable[[str], str]) -> None:
+def shorten(error: BaseException, shell: Any, words: Callable[[str], str], end: str = "") -> None:
     """Make IPython show an error in at most five lines; it still fails the cell, and `%tb` shows all of it.
 
     IPython prints what `_render_traceback_` of an exception returns (`InteractiveShell.showtraceback`). It may ask more
     than once, so the full form is given when `%tb` is the one that asks, not on the second call. `words` puts what
-    speaks Python into the words of the magic.
+    speaks Python into the words of the magic; `end` is said last.
     """
 
     def render() -> list[str]:
         if _asked_by_tb():
             return list(shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__))
-        return [short_message(error, words)]
+        return [short_message(error, words, end)]
 
     error._render_traceback_ = render  # type: ignore[attr-defined]
 
 
-def short_message(error: BaseException, words: Callable[[str], str] = str) -> str:
+def short_message(error: BaseException, words: Callable[[str], str] = str, end: str = "") -> str:
     """Return what a person is told: cause and next step, and where in their own code it happened, in five lines."""
     if isinstance(error, FastmagicError):
         what, fix = words(error.cause).splitlines(), words(error.fix).splitlines()
-        more = ["%tb shows more."] if error.__cause__ else []
+        last = " ".join([*(["%tb shows more."] if error.__cause__ else []), *([end] if end else [])])
+        more = [last] if last else []
         # What is too long loses lines of its cause, never the next step.
         return "\n".join([*what[: max(1, 5 - len(fix) - len(more))], *fix, *more])
     if isinstance(error, KeyboardInterrupt):
@@ -38,7 +39,7 @@ def short_message(error: BaseException, words: Callable[[str], str] = str) -> st
     first = (str(error).strip() or "no message").splitlines()
     cause = f"{type(error).__name__}: {first[0][:300]}"
     lines = [cause, *(line[:300] for line in first[1:3] if line.strip())]
-    return "\n".join([*lines, "%tb shows the full traceback."])
+    return "\n".join([*lines, f"%tb shows the full traceback. {end}".strip()])
 
 
 def _asked_by_tb() -> bool:

@@ -16,6 +16,7 @@ class Value:
     """What an option accepts: how its text becomes a value, and what Tab offers. This one takes any text."""
 
     metavar = "TEXT"
+    example = ""
 
     def parse(self, text: str, session: Session) -> Any:
         """Return the value of `text`; `$name` is the variable of that name.
@@ -42,6 +43,7 @@ class Number(Value):
     def __init__(self, number: type = int, words: Sequence[str] = (), minimum: float | None = None):
         self.number, self.words, self.minimum = number, tuple(words), minimum
         self.metavar = "|".join([*words, "N" if number is int else "FLOAT"])
+        self.example = str(max(3, int(minimum or 0))) if number is int else "1e-3"
 
     def parse(self, text: str, session: Session) -> Any:
         if text in self.words:
@@ -97,11 +99,16 @@ class Variable(Value):
             raise AnswerError(f"{text!r} is not a variable name.", f"A {self.wanted} is needed here.")
         if name.split(".")[0] not in session.namespace:
             names = session.variables(*self.type_names)
-            have = f"There is {few(names)}." if names else f"No {self.wanted} has been made yet."
+            have = f"There is {few(names)}." if names else how_to_make(self.type_names[0])
+            have = have or f"No {self.wanted} has been made yet."
             raise NotFoundError(f"There is no variable {name!r}.", did_you_mean(name, names) or have)
         value = session.value(name)
         if not is_a(value, self.type_names):
-            raise AnswerError(f"{name!r} is a {type(value).__name__}, but a {self.wanted} is needed here.")
+            names = session.variables(*self.type_names)
+            raise AnswerError(
+                f"{name!r} is a {type(value).__name__}, but a {self.wanted} is needed here.",
+                f"There is {few(names)}." if names else how_to_make(self.type_names[0]),
+            )
         return value
 
     @property
@@ -192,6 +199,14 @@ class Evaluated:
 
     def __repr__(self) -> str:
         return self.source
+
+
+def how_to_make(type_name: str) -> str:
+    """Return how to come by a variable of a type, "" where there are many ways."""
+    return {
+        "DataLoaders": "Make them first: %datablock dls --from FOLDER",
+        "Learner": "Train one first: %train dls",
+    }.get(type_name, "")
 
 
 def is_reference(text: str) -> bool:

@@ -73,17 +73,19 @@ def _options(name: str, options: Collection[str], call: ast.Call, cell: bool) ->
             said.append(option)
         elif key in FastMagic.class_trait_names():
             said.append(f"%config FastMagic.{key} = {ast.unparse(keyword.value)}")
-        elif name == "datablock" and key in _questions():
-            said.append(f"{key} = {ast.unparse(keyword.value)}" + ("" if cell else " in a %%datablock cell"))
+        elif key in _questions(name):
+            here = cell and name == "datablock"
+            said.append(f"{key} = {ast.unparse(keyword.value)}" + ("" if here else " in a %%datablock cell"))
         else:
             return ""
     return " ".join(said)
 
 
-def _questions() -> Collection[str]:
+def _questions(name: str) -> Collection[str]:
+    """Return what is answered in a `%%datablock` cell; the batch size and its like are no advice for another magic."""
     from ..data.answers import LOADER, QUESTIONS
 
-    return (*QUESTIONS, *LOADER)
+    return (*QUESTIONS, *LOADER) if name == "datablock" else QUESTIONS
 
 
 def _option(name: str, keyword: ast.keyword) -> str:

@@ -75,7 +75,9 @@ def _leaks(listing: Listing, groups: list[list[int]]) -> Iterator[Finding]:
     across = [group for group in across if len({splits[i] for i in group} - {"other"}) > 1]
     if not across:
         return
-    leaked = sum(splits[i] == "valid" for group in across for i in group)
+    trained = [group for group in across if any(splits[i] == "train" for i in group)]
+    leaked = sum(splits[i] == "valid" for group in trained for i in group)
+    where = "both sides of the split" if trained else "the validation side and in the test set"
     share = (
         f" {leaked:,} of {len(listing.where('valid')):,} validation photos were seen in training, so "
         "error_rate looks better than it is."
@@ -86,7 +88,7 @@ def _leaks(listing: Listing, groups: list[list[int]]) -> Iterator[Finding]:
         listing,
         "both-sides",
         "error",
-        f"{number(len(across), 'photo is', 'photos are')} on both sides of the split.{share if leaked else ''}",
+        f"{number(len(across), 'photo is', 'photos are')} on {where}.{share if leaked else ''}",
         f"{fix} and build the DataLoaders again.",
         across,
         splits,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import few, number
+from ...render import short_path
 from ..folders import SNIFFED, image_format
 from ..image_files import ImageFile
-from ..listing import Listing
+from ..listing import Listing, common_folder
 from ..report import Finding
 from .labels import clean
 
@@ -234,6 +235,28 @@ def too_large(listing: Listing, photos: dict[Path, ImageFile], size: tuple[int, 
         [photo.path for photo in large],
         details={photo.path: f"{photo.width}×{photo.height}" for photo in large},
     )
+
+
+def folders(listing: Listing) -> Iterator[Finding]:
+    """Find what folders leave unclear: images without a class, classes that cannot be told, circles."""
+    if listing.unlabelled:
+        place = short_path(common_folder(listing.unlabelled) or listing.unlabelled[0].parent)
+        yield Finding(
+            "unlabelled",
+            "note",
+            f"{number(len(listing.unlabelled), 'image')} in '{place}' stay out: no class is known of them.",
+            f"Ask a model about them when it is trained: `predict({place!r}, learn)`.",
+            list(listing.unlabelled),
+        )
+    if listing.unclear is not None:
+        yield Finding("classes-unknown", "note", *listing.unclear)
+    if listing.circular:
+        yield Finding(
+            "circular-link",
+            "warning",
+            "A link leads back to a folder that holds it: get_image_files finds every image dozens of times.",
+            "Remove the link.",
+        )
 
 
 def _short(text: str) -> str:

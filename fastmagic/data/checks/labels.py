@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
@@ -38,6 +39,14 @@ def counts_of(listing: Listing, split: str | None = None) -> Counter[Any]:
 
 
 def label_checks(listing: Listing) -> Iterator[Finding]:
+    if listing.untold:
+        yield Finding(
+            "no-target",
+            "error",
+            f"{number(len(listing.untold), 'item has', 'items have')} no number to predict: every loss would be nan.",
+            "Leave them out, or give them one.",
+            [listing.item(i) for i in listing.untold],
+        )
     if listing.labels is None:
         if listing.kind == "table" and listing.label_column is None and len(listing.frame.columns) > 2:
             yield Finding(
@@ -88,8 +97,35 @@ def label_checks(listing: Listing) -> Iterator[Finding]:
         )
     else:
         yield from _imbalance(named, total, listing.multi)
+    yield from _alike(listing, named)
     if listing.kind == "folder":
         yield from _stray(listing)
+
+
+def _alike(listing: Listing, named: dict[Any, int]) -> Iterator[Finding]:
+    """Find classes that differ in blanks, in capitals or in how their letters are composed: most likely they are one."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in named:
+        if isinstance(name, str):
+            groups[" ".join(unicodedata.normalize("NFC", name).casefold().replace("_", " ").split())].append(name)
+    # Letters of two cases may well be classes of their own: "a" and "A".
+    same = [sorted(names) for key, names in groups.items() if len(names) > 1 and len(key) > 1]
+    if same:
+        said = "; ".join(" and ".join(map(ascii, names)) for names in same[:3])
+        where = "folders" if listing.kind == "folder" else "labels"
+        yield Finding(
+            "alike-classes",
+            "warning",
+            f"{number(len(same), 'class is', 'classes are')} spelled in several ways, each of which is a class of its own: {said}.",
+            f"Give the {where} one spelling."
+            + (
+                ""
+                if listing.label_column is None
+                else f" df[{listing.label_column!r}].str.strip().str.lower() does it."
+            ),
+            [name for names in same for name in names],
+            same,
+        )
 
 
 def _imbalance(counts: dict[Any, int], total: int, multi: bool) -> Iterator[Finding]:
