@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from .. import program
-from ..errors import AnswerError, NotFoundError, RefusedError, did_you_mean, few, number
+from ..errors import AnswerError, NotFoundError, RefusedError, did_you_mean, few
 from .tables import Columns, is_table_name, read_table
 
 
@@ -128,7 +128,7 @@ def refuse_untold(source: Source, column: Any) -> None:
     read = source.lines[0] if source.lines[0].startswith(f"{df} = ") else ""
     fix = f"Leave them out: {rest}" if not read else f"Leave them out, and take `datablock({df})`:\n{read}\n{rest}"
     raise RefusedError(
-        f"{number(int((missing | empty).sum()), 'row has', 'rows have')} no {str(column)!r}, which is to be predicted (of {len(frame):,}).",
+        f"{int((missing | empty).sum()):,} of {len(frame):,} rows have no {str(column)!r}, which is to be predicted.",
         fix,
     )
 

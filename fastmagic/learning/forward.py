@@ -20,6 +20,7 @@ from types import MethodType
 from typing import Any
 
 from ..data import targets
+from ..data.opening import image_class
 from ..data.targets import Target
 from ..errors import FastmagicError
 from ..progress import Progress
@@ -121,10 +122,18 @@ def _compose(value: Any, transforms: Iterable[Any]) -> Any:
 
 
 def runs_on_transforms(dls: Any) -> bool:
-    """Tell whether items can go one by one through `Transforms`: any plain `TfmdDL`, not text or tables."""
+    """Tell whether items can go one by one through `Transforms`: any plain `TfmdDL`, not text or tables.
+
+    A loader of images that only chooses them otherwise (weighted, sorted, a part) is plain in this.
+    """
     from fastai.data.core import Datasets, TfmdDL
 
-    return type(dls.train) is TfmdDL and isinstance(dls.train.dataset, Datasets)
+    loader = dls.train
+    if not isinstance(loader.dataset, Datasets):
+        return False
+    makes = ("create_item", "create_batch", "do_item", "do_batch")
+    chooses_only = all(getattr(type(loader), name, None) is getattr(TfmdDL, name) for name in makes)
+    return type(loader) is TfmdDL or (chooses_only and image_class(loader.dataset) is not None)
 
 
 def target_of(learn: Any) -> Target:

@@ -313,7 +313,7 @@ def test_explain_works_as_a_magic_on_a_source_a_body_and_existing_dataloaders(da
         ("item_tfms = Resize", "has to be called"),
         ("batch_tfms = aug_transforms", "has to be called"),
         ("item_tfms = Resize(64, method='sqush')", "Did you mean 'squish'"),
-        ("item_tfms = Resize('64')", "TypeError"),
+        ("item_tfms = RandomResizedCrop(64, ratio='a')", "TypeError"),
     ],
 )
 def test_answers_that_fail_only_while_building_are_told_with_their_line(data, line, cause):

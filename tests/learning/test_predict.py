@@ -691,3 +691,45 @@ def test_what_is_no_row_of_a_table_is_said(table, tmp_path):
         predict([1, 2], learn)
     with pytest.raises(FastmagicError, match="lacks what the model was trained on"):
         predict({"colour": "x"}, learn)
+
+
+@pytest.mark.parametrize("special", ["weighted", "partial"])
+def test_loaders_that_choose_items_otherwise_change_no_prediction(shapes, special):
+    """One array was taken for 64 items, a row of pixels each; a picture and a folder were raw errors."""
+    import fastai.callback.data  # noqa: F401  adds weighted_dataloaders
+    from fastai.vision.all import (
+        CategoryBlock,
+        DataBlock,
+        ImageBlock,
+        PILImage,
+        RandomSplitter,
+        Resize,
+        get_image_files,
+        parent_label,
+        vision_learner,
+    )
+
+    import fastmagic
+
+    block = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_items=get_image_files,
+        splitter=RandomSplitter(0.2, seed=1),
+        get_y=parent_label,
+        item_tfms=Resize(48),
+    )
+    files = get_image_files(shapes).sorted()
+    if special == "weighted":
+        dls = block.weighted_dataloaders(shapes, np.ones(len(files)), bs=8)
+    else:
+        dls = block.datasets(shapes).partial_dataloaders(
+            partial_n=16, bs=8, after_item=block.item_tfms, after_batch=block.batch_tfms
+        )
+    learn = vision_learner(dls, fastmagic.tiny)
+    with learn.no_bar(), learn.no_logging():
+        expected = learn.predict(files[0])[2].tolist()
+    picture = PILImage.create(files[0])
+    for item in (files[0], picture, np.array(picture), files[0].read_bytes()):
+        found = predict(item, learn)
+        assert [found.probabilities[name] for name in dls.vocab] == pytest.approx(expected, abs=1e-5)
+    assert len(predict(shapes / "disc", learn).frame) == 60

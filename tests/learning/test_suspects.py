@@ -369,7 +369,12 @@ def test_of_nothing_there_are_empty_queues():
 
 
 def test_items_without_a_label_are_found_also_where_there_may_be_several():
-    assert suspects.unlabelled_queue(["bird", None, "", float("nan"), "none"]).positions.tolist() == [1, 2, 3, 4]
+    assert suspects.unlabelled_queue(["bird", None, "", float("nan"), "None", "none"]).positions.tolist() == [
+        1,
+        2,
+        3,
+        4,
+    ]
     assert suspects.unlabelled_queue([("bird",), (), ("bird", "tree")]).positions.tolist() == [1]
     assert len(suspects.unlabelled_queue(None)) == 0
 

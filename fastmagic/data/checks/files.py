@@ -156,9 +156,17 @@ def storage(listing: Listing, photos: dict[Path, ImageFile]) -> Iterator[Finding
         (
             "sixteen-bit",
             "warning",
-            [p for p in whole if p.mode.startswith("I") or p.mode == "F"],
+            [p for p in whole if p.mode.startswith("I")],
             ("picture has more than 8 bits a pixel", "pictures have more than 8 bits a pixel"),
-            "converted to RGB all but the darkest values are cut to white",
+            "converted to RGB every value above 255 is cut to white",
+            "Scale them to 0 … 255 and save them again.",
+        ),
+        (
+            "float",
+            "warning",
+            [p for p in whole if p.mode == "F"],
+            ("picture holds fractions", "pictures hold fractions"),
+            "converted to RGB they are cut to whole numbers, so that values between 0 and 1 turn black",
             "Scale them to 0 … 255 and save them again.",
         ),
     ]
