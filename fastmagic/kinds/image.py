@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import math
@@ -162,8 +163,10 @@ class Image(Kind):
                 "The pictures have different sizes and no item transform makes them alike: fastai cannot stack them into a batch.",
                 "Add item_tfms=Resize(224).",
             )
-        if not isinstance(error, OSError) and not re.search(
-            r"\b(OSError|UnidentifiedImageError|SyntaxError|DecompressionBomb)", text
+        # Pillow's own have no number; a full disk has.
+        opening = isinstance(error, OSError) and error.errno in (None, errno.ENOENT)
+        if not opening and not re.search(
+            r"Caught (OSError|FileNotFoundError|UnidentifiedImageError|SyntaxError|Decompr)", text
         ):
             return None
         from ..data.listing import common_folder
@@ -260,7 +263,7 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
         _refuse(source.value, layout)
     answers = {
         "blocks": "ImageBlock, CategoryBlock",
-        "get_items": _get_items(layout),
+        "get_items": _get_items(source.value, layout),
         "splitter": random_split(seed),
         "get_y": "parent_label",
     }
@@ -288,7 +291,7 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
     return Worked(answers, why, source, layout.images)
 
 
-def _get_items(layout: Layout) -> str:
+def _get_items(folder: Path, layout: Layout) -> str:
     """Return how a program finds the images: in the order of their names, since the disk's differs between machines."""
     finds = "get_image_files"
     if layout.circular:
@@ -296,6 +299,9 @@ def _get_items(layout: Layout) -> str:
     if layout.folders and layout.kind != "split":
         given = f"folders={layout.folders!r}"
         finds = f"{finds[:-1]}, {given})" if layout.circular else f"partial({finds}, {given})"
+    if len(layout.folders) > 20 and not layout.circular:  # the one that stays out is the shorter list
+        place = layout.unlabelled[0].relative_to(folder).parts[0]
+        return f"lambda path: get_image_files(path).filter(lambda file: {place!r} not in file.relative_to(path).parts).sorted()"
     if layout.kind == "upper" and "test" in layout.sides.values():
         out = [name for name, side in layout.sides.items() if side == "test"]
         return f"lambda path: {finds}(path).filter(lambda file: file.parent.name not in {out!r}).sorted()"

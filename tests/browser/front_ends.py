@@ -343,8 +343,12 @@ class FrontEnd:
         width: int = 1280,
         height: int = 900,
         name: str = "notebook",
+        own: bool = False,
     ) -> Shown:
-        """Writes a notebook of these code cells, each a slide of its own, and opens it; nothing has run yet."""
+        """Writes a notebook of these code cells, each a slide of its own, and opens it; nothing has run yet.
+
+        What loads its page anew wants one of its `own`: in one taken over, other notebooks may come back to the front.
+        """
         need(KERNELS[kernel], ("ipykernel",))
         slide = {"slideshow": {"slide_type": "slide"}}
         notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": kernel}})
@@ -354,7 +358,7 @@ class FrontEnd:
             notebook.cells.append(nbformat.v4.new_markdown_cell("The end", metadata=slide))
         path = self.root / f"{name}-{next(self._numbers)}.ipynb"  # a session of its name would be taken over
         nbformat.write(notebook, path)
-        shown = Shown(self, path, kernel, dark, width, height)
+        shown = Shown(self, path, kernel, dark, width, height, own)
         self.shown.append(shown)
         shown.arrive()
         return shown
@@ -416,7 +420,9 @@ class FrontEnd:
 class Shown:
     """A notebook open in a front end."""
 
-    def __init__(self, front_end: FrontEnd, path: Path, kernel: str, dark: bool, width: int, height: int) -> None:
+    def __init__(
+        self, front_end: FrontEnd, path: Path, kernel: str, dark: bool, width: int, height: int, own: bool
+    ) -> None:
         self.front_end, self.path, self.dark = front_end, path, dark
         # Up to 7.3, ipykernel may leave a request unread that comes in while it sends a reply, until the next one
         # comes (7.4's SubshellManager tells how): a person clicks again, a test asks the kernel who it is.
@@ -426,7 +432,7 @@ class Shown:
         self.heard: list[str] = []  # all of it
         self._size: ViewportSize = {"width": width, "height": height}
         # A page that somebody may have folded or coloured otherwise is nobody else's.
-        self._passed_on = front_end.kind.stays and not dark and width >= 1000
+        self._passed_on = front_end.kind.stays and not dark and width >= 1000 and not own
         self._listeners: dict[Any, Callable[[Any], None]] = {
             "request": lambda request: self._asked(request.url),
             "websocket": lambda socket: self._asked(socket.url),

@@ -221,7 +221,7 @@ def test_a_new_label_is_asked_for_once_more_and_all_can_be_chosen(lab: FrontEnd)
 
 
 def test_a_reload_shows_the_view_and_the_decisions_as_they_were(lab: FrontEnd):
-    shown = lab.open([small("again"), "cleaner = fastmagic.clean('again')\ncleaner"], width=1500)
+    shown = lab.open([small("again"), "cleaner = fastmagic.clean('again')\ncleaner"], width=1500, own=True)
     shown.run_all()
     output = opened(shown)
     queue(output, "Everything").click()

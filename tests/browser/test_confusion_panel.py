@@ -116,7 +116,7 @@ def test_a_class_marks_its_row_and_column_and_the_table_sorts(lab: FrontEnd):
 
 
 def test_relabelling_several_at_once_survives_a_reload_and_is_undone(lab: FrontEnd):
-    shown = lab.open([SIX, "conf = fastmagic.confusion(learn)\nconf"])
+    shown = lab.open([SIX, "conf = fastmagic.confusion(learn)\nconf"], own=True)
     shown.run_all()
     output = opened(shown)
     output.get_by_role("button", name="Highest losses").click()

@@ -125,7 +125,7 @@ def test_a_click_holds_the_cursor_and_escape_lets_go(lab: FrontEnd):
 
 
 def test_of_a_large_photo_only_what_is_looked_at_comes(lab: FrontEnd):
-    shown = lab.open([PICTURE, "%pixels big.jpg", "print(px.at(4321, 1234), px.at(5999, 3999))"])
+    shown = lab.open([PICTURE, "%pixels big.jpg", "print(px.at(4321, 1234), px.at(5999, 3999))"], own=True)
     received: list[int] = []
     shown.page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(len(frame))))
     shown.reload()

@@ -319,7 +319,7 @@ def test_a_photo_on_its_side_is_shown_upright_and_judged_both_ways(panel, tmp_pa
 
 
 def test_after_a_reload_everything_is_there_again(lab: FrontEnd, photo):
-    shown = lab.open([MODEL, "%predict learn"], name="reloaded")
+    shown = lab.open([MODEL, "%predict learn"], name="reloaded", own=True)
     shown.run_all()
     panel = shown.output(1).locator(".fm-predictor")
     give(panel, photo)

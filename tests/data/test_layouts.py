@@ -60,6 +60,16 @@ def test_images_that_nobody_labelled_are_no_class(tmp_path, capsys, places, asid
     assert namespace["dls"].train_ds.items == dls.train_ds.items
 
 
+def test_of_many_classes_the_one_folder_that_stays_out_is_named(tmp_path):
+    folder(tmp_path / "set", *[f"class {i}" for i in range(30)], "test", n=2)
+    dls = fastmagic.datablock(tmp_path / "set", bs=4)
+    assert len(dls.vocab) == 30
+    assert len(fastmagic.code(dls)) < 700
+    namespace: dict = {}
+    exec(fastmagic.code(dls), namespace)
+    assert namespace["dls"].train_ds.items == dls.train_ds.items
+
+
 def test_what_stays_out_is_said_where_it_is_worked_out(shell, tmp_path, capsys):
     folder(tmp_path / "set", "train/bird", "train/cat", "test")
     shell.run("%datablock dls --from set --show 0")
