@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,12 @@ CSS = """<style>
 </style>"""
 
 
-class Displayed:
+class Displayed(ABC):
     """What front ends show in the form they like best: a base that answers IPython's `_repr_mimebundle_`."""
 
+    @abstractmethod
     def forms(self) -> dict[str, Any]:
         """Return every form by its MIME type, text and base64."""
-        raise NotImplementedError
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return chosen(self.forms(), include, exclude)

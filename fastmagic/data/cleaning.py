@@ -398,7 +398,7 @@ _MAP = """def name(file): return file.relative_to(path).as_posix()
 # In the DataBlock:
 #   get_items = get_clean_files
 #   get_y = clean_label
-def get_clean_files(folder): return get_image_files(folder).filter(lambda file: name(file) not in aside)
+def get_clean_files(folder): return get_image_files(folder).sorted().filter(lambda file: name(file) not in aside)
 def clean_label(file): return relabel[name(file)] if name(file) in relabel else parent_label(file)"""
 
 

@@ -274,7 +274,7 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
         answers["splitter"] = f"GrandparentSplitter({arguments})"
         why = f"folders {train!r} and {valid!r} give the split, their sub-folders the classes"
         if others := sum(layout.split_of(image) == "other" for image in layout.images):
-            why += f"; {number(others, 'image')} in other folders stay out"
+            why += f"; {number(others, 'image')} in other folders left out"
     elif layout.kind == "upper":
         train, valid = layout.folder_of("train"), layout.folder_of("valid")
         answers["splitter"] = f"FuncSplitter(lambda file: file.parent.name == {valid!r})"
@@ -285,7 +285,7 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
         why = f"{len(names)} folders are the classes: {few(names)}"
     if layout.unlabelled and not own:
         place = os.path.relpath(layout.unlabelled[0], source.value).split(os.sep)[0]
-        why += f"; {number(len(layout.unlabelled), 'image')} in {place!r} stay out: no class is known of them"
+        why += f"; {number(len(layout.unlabelled), 'image')} in {place!r} left out: no class is known"
     if layout.circular and not own:
         why += "; links are not followed, since one leads back"
     return Worked(answers, why, source, layout.images)

@@ -73,7 +73,7 @@ def test_of_many_classes_the_one_folder_that_stays_out_is_named(tmp_path):
 def test_what_stays_out_is_said_where_it_is_worked_out(shell, tmp_path, capsys):
     folder(tmp_path / "set", "train/bird", "train/cat", "test")
     shell.run("%datablock dls --from set --show 0")
-    assert "6 images in 'test' stay out" in capsys.readouterr().out
+    assert "6 images in 'test' left out" in capsys.readouterr().out
 
 
 def test_a_class_called_test_beside_one_other_is_a_class(tmp_path):
@@ -133,7 +133,7 @@ def test_capitals_and_testing_are_sides_and_a_photo_that_validation_shares_with_
 def test_images_outside_of_the_sides_are_counted(shell, tmp_path, capsys):
     folder(tmp_path / "set", "train/a", "train/b", "valid/a", "valid/b", "more/c")
     shell.run("%datablock dls --from set --show 0")
-    assert "6 images in other folders stay out" in capsys.readouterr().out
+    assert "6 images in other folders left out" in capsys.readouterr().out
 
 
 def test_a_link_to_the_folder_itself_does_not_multiply_it(tmp_path):

@@ -252,7 +252,7 @@ def folders(listing: Listing) -> Iterator[Finding]:
         yield Finding(
             "unlabelled",
             "note",
-            f"{number(len(listing.unlabelled), 'image')} in '{place}' stay out: no class is known of them.",
+            f"{number(len(listing.unlabelled), 'image')} in '{place}' left out: no class is known.",
             f"Ask a model about them when it is trained: `predict({place!r}, learn)`.",
             list(listing.unlabelled),
         )
