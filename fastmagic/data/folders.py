@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import few, number
 from .names import TEST, TRAIN, UNLABELLED, VALID, image_suffixes, is_image_name, sides
-from .tables import is_table_name, read_columns, read_table
+from .reading import Table, read_table
+from .tables import MOST, Columns, is_table_name, read_columns
 
 IMAGES = ("images", "image", "imgs", "img")
 SNIFFED = 200  # files with a strange suffix whose first bytes are looked at
@@ -33,7 +34,8 @@ class Layout:
         left_out: the other files, which `get_image_files` does not take.
         unlabelled: images in a folder called `test` and the like that is no class: they are not among `images`.
         sides: "train", "valid" or "test" by name of folder, of kinds "split", "upper" and "sides".
-        table: the table's file, its DataFrame, the line that reads it and its columns, of kind "table".
+        table: the table's file, the table and its columns, of kind "table".
+        unused: a table beside whose files are not there.
         folders: the folders at the top that hold the images, where others there hold the unlabelled.
         circular: a link leads back to a folder that holds it, so that links are not followed.
     """
@@ -43,7 +45,8 @@ class Layout:
     left_out: list[Path] = field(default_factory=list)
     unlabelled: list[Path] = field(default_factory=list)
     sides: dict[str, str] = field(default_factory=dict)
-    table: tuple[Path, Any, str, Any] | None = None
+    table: tuple[Path, Table, Columns] | None = None
+    unused: tuple[Path, Table] | None = None
     folders: list[str] = field(default_factory=list)
     circular: bool = False
 
@@ -90,7 +93,7 @@ def read_folder(folder: Path) -> Layout:
         found.folders = sorted({parts[0] if parts else "." for parts in inside.values()})
     found.kind, found.sides = _kind_of(list(inside.values()), folder)
     if found.kind != "split":
-        found.table = _labels_beside(folder)
+        found.table, found.unused = _labels_beside(folder, found.kind not in ("flat", "sides"))
         if found.table is not None:
             found.kind, found.sides = "table", {}
     return found
@@ -150,23 +153,30 @@ def _images_with_masks(folder: Path) -> Path | None:
     return images if masks else None
 
 
-def _labels_beside(folder: Path) -> tuple[Path, Any, str, Any] | None:
-    """Return the table of labels that lies beside images, if one does: labels.csv first, else any that names files."""
+def _labels_beside(folder: Path, classes: bool) -> tuple[tuple[Path, Table, Columns] | None, tuple[Path, Table] | None]:
+    """Return the table of labels that lies beside images, if one does, and one called labels.csv or so that names no file.
 
+    labels.csv comes first, else any that names files. Where folders tell the classes, the table has to name most of its
+    files and their labels; else some files do, and whoever asks for the label says that it is not told.
+    """
+    unused = None
     tables = [Path(entry.path) for entry in os.scandir(folder) if entry.is_file() and is_table_name(entry.name)]
     tables = [file for file in tables if not file.name.startswith(".")]
     tables.sort(key=lambda file: (not file.stem.lower().startswith(("label", "train")), file.name))
     for file in tables[:5]:
         try:
-            frame, line = read_table(file)
+            table = read_table(file)
         except Exception:  # whatever it is, it is no table of labels
             continue
-        if any(str(name).startswith("p(") for name in frame.columns):  # what a model said: `%predict … --csv`
+        if any(str(name).startswith("p(") for name in table.frame.columns):  # what a model said: `%predict … --csv`
             continue
-        columns = read_columns(frame, folder)
-        if columns.exist and columns.label is not None:
-            return file, frame, line, columns
-    return None
+        columns = read_columns(table.frame, folder)
+        named = file.stem.lower().startswith(("label", "train"))
+        if columns.exist >= (MOST if classes else 0.01) and (columns.label is not None or (named and not classes)):
+            return (file, table, columns), None
+        if named:
+            unused = unused or (file, table)
+    return None, unused
 
 
 def walk(folder: Path, back: list[str] | None = None, links: bool = True) -> Iterator[tuple[Path, list[str]]]:
@@ -229,6 +239,16 @@ def classes_unknown(folder: Path, layout: Layout) -> tuple[str, str] | None:
         )
     if layout.kind not in ("flat", "sides"):
         return None
+    if layout.unused is not None:
+        file, table = layout.unused
+        column = next(iter(table.frame.columns))
+        return (
+            f"No column of '{file.name}' ({few(table.frame.columns, 4)}) names the {number(len(layout.images), 'image')}: "
+            f"one is called {layout.images[0].name!r}, while {str(column)!r} says {str(table.frame[column].iloc[0])!r}."
+            if len(table.frame)
+            else f"'{file.name}' has no rows.",
+            f"Write in one how they are called, below '{folder}' or with the whole path.",
+        )
     where = f"one folder ({layout.images[0].parent})"
     if layout.kind == "sides":
         where = f"the folders {few(map(repr, layout.sides), 3)} themselves"

@@ -20,8 +20,9 @@ from ..render import short_path
 from .digits import digits
 from .folders import classes_unknown, read_folder
 from .items import _opens_something
+from .reading import found_fix, read_table
 from .source import beside
-from .tables import Columns, is_table_name, read_columns, read_table
+from .tables import Columns, is_table_name, read_by, read_columns
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Listing:
     a multi-label item has a tuple. `splits` is `None` before a split. `size` is the model's input as (height,
     width) px. `frame` is the table that the items are rows of, in their order; `label_column` holds its labels, joined
     by `delimiter` where there are several, `split_column` tells training from validation; `source` is its file.
-    `unclear` says of a folder why its classes are not known, and what to do. `untold` are the positions of items without the number that is to be predicted.
+    `unclear` says of a folder why its classes are not known, and what to do. `leave_out` is the line
+    that keeps the rows of a table `df` whose files are there. `untold` are the positions of items without the number that is to be predicted.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -57,6 +59,7 @@ class Listing:
     delimiter: str | None = None
     split_column: Any = None
     source: Path | None = None
+    leave_out: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -114,7 +117,7 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
         if place.is_dir():
             return list_folder(place)
         if place.is_file() and is_table_name(place):
-            frame, _ = read_table(place)
+            frame = read_table(place).frame
             return replace(list_table(frame, Path(path) if path is not None else place.parent), source=place)
         if place.exists():
             raise AnswerError(f"'{place}' is a file, and only a CSV file can be checked.", "Give its folder.")
@@ -133,8 +136,8 @@ def list_folder(folder: Path) -> Listing:
     """List a folder of class folders, of `train` and `valid` with class folders inside, of images with a table, …"""
     layout = read_folder(folder)
     if layout.table is not None:
-        file, frame, _, columns = layout.table
-        return replace(list_table(frame, folder, columns), source=file, root=folder)
+        file, table, columns = layout.table
+        return replace(list_table(table.frame, folder, columns), source=file, root=folder)
     images = layout.images
     labels: list[Any] | None = None
     # As text: the parents of 100,000 paths take a second.
@@ -173,7 +176,8 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
     if columns.file is None:
         raise NotFoundError(
             f"No column of the table names image files (columns: {few(frame.columns, 8)}).",
-            "Build the DataLoaders first and check those, or give the table a column of file names with suffix.",
+            found_fix(frame, base, "df")
+            or "Build the DataLoaders first and check those, or give the table a column of file names with suffix.",
         )
     files = columns.files(frame)
     return Listing(
@@ -189,6 +193,7 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
         delimiter=columns.delimiter,
         split_column=columns.split,
         untold=[i for i, gone in enumerate(frame[columns.label].isna()) if gone] if columns.numbers else [],
+        leave_out=columns.leave_out("df"),
     )
 
 
@@ -231,6 +236,7 @@ def list_dls(dls: Any) -> Listing:
     root = common_folder(columns["paths"])
     size = _input_size(loaders[0])
     frame, label_column, delimiter = _table_behind(loaders)
+    read = read_by(next(iter(_transforms(loaders[0].dataset, 0)), None)) if hasattr(loaders[0].dataset, "tls") else None
     return Listing(
         kind="dls",
         paths=columns["paths"],
@@ -248,6 +254,7 @@ def list_dls(dls: Any) -> Listing:
         label_column=label_column,
         delimiter=delimiter,
         untold=untold,
+        leave_out=read.leave_out("df") if read is not None else "",
     )
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import program
-from ..errors import AnswerError, FastmagicError, RefusedError, few
+from ..errors import AnswerError, FastmagicError, RefusedError, few, number
 from ..kinds import Kind
 from .answers import Answer
 from .fault import told
 from .source import Source, default_bs
 from .steps import failing_question
+from .tables import read_by
 
 
 @dataclass
@@ -156,6 +157,8 @@ def _explained(error: Exception, plan: Plan) -> AnswerError:
     where, cause, hint, line = told(error, plan.namespace)
     if not where and (empty := _nothing_to_train_on(plan)) is not None:
         return empty
+    if isinstance(error, FileNotFoundError) and (gone := _files_gone(plan)) is not None:
+        return gone
     if not where:
         where, line = _failing_line(plan)
     return AnswerError(f"{where}\n{cause}", hint or "`explain(source)` walks one item through every step.", line)
@@ -193,6 +196,31 @@ def _nothing_to_train_on(plan: Plan) -> AnswerError | None:
         if len(above) < 2:
             fix = "There are no such folders above those of the classes: `splitter=RandomSplitter(0.2, seed=42)`"
     return AnswerError(f"{begins} leaves none of the {len(items):,} items for training.", fix, line)
+
+
+def _files_gone(plan: Plan) -> AnswerError | None:
+    """Say how many of the files that a table names are not there, and how these rows are left out."""
+    answer = plan.answers.get("get_x")
+    columns = read_by(answer.value) if answer is not None and plan.source.is_table else None
+    if answer is None or columns is None or columns.file not in plan.source.value.columns:
+        return None
+    files = columns.files(plan.source.value)
+    gone = [file for file in files if file is None or not file.is_file()]
+    if not gone:
+        return None
+    name, read = plan.source.name, plan.source.lines[0]
+    lines = [] if read.startswith("#") else [f"and take `datablock({name})`:", read]
+    return AnswerError(
+        f"{answer.at}{len(gone):,} of {number(len(files), 'listed file does', 'listed files do')} not exist: {few(gone, 3)}.",
+        "\n".join(
+            [
+                f"Leave them out{',' if lines else ':'} {lines.pop(0) if lines else ''}".rstrip(),
+                *lines,
+                columns.leave_out(name),
+            ]
+        ),
+        answer.line,
+    )
 
 
 def _failing_line(plan: Plan) -> tuple[str, int | None]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from .. import program
 from ..errors import AnswerError, NotFoundError, RefusedError, did_you_mean, few
-from .tables import Columns, is_table_name, read_table
+from .reading import Table, read_table
+from .tables import Columns, is_table_name
 
 
 @dataclass
@@ -21,12 +22,14 @@ class Source:
         lines: source lines that make it, ending in the variable called `name`.
         name: the variable's name in the program.
         folder: the folder that files lie in, where there is one.
+        notes: what is worth saying of how a table was read.
     """
 
     value: Any
     lines: list[str]
     name: str
     folder: Path | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def is_table(self) -> bool:
@@ -59,7 +62,7 @@ def resolve_source(source: Any, name: str = "") -> Source:
 
             return Source(digits(), ["from fastmagic import digits", "path = digits()"], "path", digits())
         if path.is_file() and is_table_name(path):
-            return source_of_table(path)
+            return source_of_table(path, read_table(path))
         if re.match(r"https?://", str(source)):
             raise AnswerError(
                 f"{source} is an address.",
@@ -103,14 +106,9 @@ def beside(place: Path) -> str:
     )
 
 
-def source_of_table(file: Path) -> Source:
-    """Return a CSV file as a source.
-
-    Raises:
-        FastmagicError: it cannot be read.
-    """
-    frame, line = read_table(file)
-    return Source(frame, [line], "df", file.parent)
+def source_of_table(file: Path, table: Table) -> Source:
+    """Return a table that was read from a file as a source."""
+    return Source(table.frame, [f"df = {table.code}"], "df", file.parent, table.notes)
 
 
 def refuse_untold(source: Source, column: Any) -> None:
@@ -161,7 +159,7 @@ def split_by(source: Source, columns: Columns) -> tuple[Source, str, str]:
         return source, splitter, ""
     out = column.isin(by_side["test"])
     line = f"{source.name} = {source.name}[~{source.name}[{columns.split!r}].isin({by_side['test']!r})]"
-    rest = Source(source.value[~out], [*source.lines, line], source.name, source.folder)
+    rest = replace(source, value=source.value[~out], lines=[*source.lines, line])
     return rest, splitter, f" (the {int(out.sum()):,} rows of {few(map(repr, by_side['test']))} stay out)"
 
 

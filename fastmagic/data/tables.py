@@ -5,13 +5,15 @@ Everybody who is given a table asks here, so that `%check`, `%datablock` and the
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import NotFoundError, UnreadableError, did_you_mean, few
+from ..errors import NotFoundError, did_you_mean, few
 from .names import image_suffixes, is_image_name, sides
 
 SUFFIXES = (".csv", ".tsv")
@@ -21,7 +23,8 @@ SEVERAL = {"labels": "label", "classes": "class", "categories": "category", "tar
 ASKS_VALID = ("is valid", "valid", "is val", "validation")
 SPLIT_COLUMNS = (*ASKS_VALID, "split", "set", "subset", "partition", "fold name")
 SAMPLE = 20  # rows whose files are looked for
-FOLDERS = 50  # sub-folders that they are looked for in
+FOLDERS, DEEP = 50, 3  # sub-folders that they are looked for in, and how deep these lie
+MOST = 0.8  # of the files named have to be there, or other columns and places are tried
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Columns:
     Attributes:
         file: the column that names files.
         prefix, suffix: what completes a name to a path.
-        exist: whether the files are there (four of five of the first rows).
+        exist: how many of the files are there, from 0 (none) to 1 (all of some rows).
+        heads: the heading of that column names a file, so that it is none.
         label: the column of labels.
         delimiter: what separates several labels of one item; `None` where an item has one.
         numbers: the labels are measurements, not classes.
@@ -42,7 +46,8 @@ class Columns:
     file: Any = None
     prefix: str = ""
     suffix: str = ""
-    exist: bool = False
+    exist: float = 0.0
+    heads: bool = False
     label: Any = None
     delimiter: str | None = None
     numbers: bool = False
@@ -55,6 +60,11 @@ class Columns:
             None if _missing(value) or value == "" else Path(self.prefix) / f"{value}{self.suffix}"
             for value in frame[self.file]
         ]
+
+    def leave_out(self, name: str) -> str:
+        """Return the line that keeps the rows of a DataFrame called `name` whose files are there."""
+        place = f"{self.prefix}{{file}}{self.suffix}"
+        return f"{name} = {name}[[Path(f{place!r}).exists() for file in {name}[{self.file!r}]]]"
 
     def labels(self, frame: Any) -> list[Any] | None:
         """Return the label of every row, a tuple where an item may have several; `None` for measurements."""
@@ -75,49 +85,6 @@ class Columns:
 def is_table_name(file: str | PurePath) -> bool:
     """Tell whether a file is a table by its name."""
     return PurePath(file).suffix.lower() in SUFFIXES
-
-
-def read_table(file: Path) -> tuple[Any, str]:
-    """Read a CSV or TSV file; semicolons, as spreadsheets write in half of Europe, are told from the heading.
-
-    Returns:
-        The DataFrame, and the line of Python that reads it.
-
-    Raises:
-        FastmagicError: it is no table, or in no encoding that pandas expects.
-    """
-    import pandas as pd
-
-    arguments: dict[str, Any] = {"sep": "\t"} if file.suffix.lower() == ".tsv" else {}
-    try:
-        frame = pd.read_csv(file, **arguments)
-        if len(frame.columns) == 1 and (mark := next((m for m in ";\t|" if m in str(frame.columns[0])), "")):
-            arguments = {"sep": mark}
-            frame = pd.read_csv(file, **arguments)
-    except (ValueError, OSError) as error:
-        raise UnreadableError(
-            f"'{file}' cannot be read as a table: {str(error).strip() or type(error).__name__}",
-            "Try pd.read_csv on it (encoding='latin-1', sep=';'), and give the DataFrame.",
-        ) from error
-    more = "".join(f", {name}={value!r}" for name, value in arguments.items())
-    line = f"pd.read_csv({str(file)!r}{more})"
-    texts = _labels_as_they_stand(frame, file, arguments)
-    if texts is not None:  # a class may well be called "none"
-        frame = frame.assign(**texts)
-        line += f".assign(**pd.read_csv({str(file)!r}, usecols={list(texts)!r}, keep_default_na=False{more}))"
-    return frame, f"df = {line}"
-
-
-def _labels_as_they_stand(frame: Any, file: Path, arguments: dict[str, Any]) -> Any:
-    """Return the columns of labels as text, where pandas took labels such as "none", "null" or "NA" for missing ones."""
-    import pandas as pd
-
-    names = [n for n in label_columns(frame.columns) if frame[n].dtype.kind == "O" and frame[n].isna().any()]
-    if not names:
-        return None
-    texts = pd.read_csv(file, usecols=names, keep_default_na=False, **arguments)
-    taken = [name for name in names if (texts[name][frame[name].isna()].astype(str).str.strip() != "").any()]
-    return texts[taken] if taken else None
 
 
 def read_columns(frame: Any, folder: Path, target: Any = None) -> Columns:
@@ -143,7 +110,7 @@ def read_columns(frame: Any, folder: Path, target: Any = None) -> Columns:
     if label is not None:
         numbers = measures(frame[label])
         delimiter = None if numbers else _delimiter(label, frame[label])
-    return Columns(file, prefix, suffix, exist, label, delimiter, numbers, split, sides_)
+    return Columns(file, prefix, suffix, exist, _heads(file, prefix, suffix), label, delimiter, numbers, split, sides_)
 
 
 def column_named(frame: Any, name: Any) -> Any:
@@ -161,38 +128,81 @@ def column_named(frame: Any, name: Any) -> Any:
 # ---------------------------------------------------------------- the file
 
 
-def _file_column(frame: Any, folder: Path) -> tuple[Any, str, str, bool]:
-    """Return the column that names files, what completes the names, and whether the files are there."""
-    columns = sorted(frame.columns, key=lambda name: _rank(name, FILE_COLUMNS))
-    inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
+def read_by(getter: Any) -> Columns | None:
+    """Return which files a `ColReader` names; `None` where it is none, or reads several columns."""
+    columns = list(getattr(getter, "cols", None) or [])
+    if len(columns) != 1 or not isinstance(columns[0], str) or not isinstance(getattr(getter, "pref", None), str):
+        return None
+    return Columns(file=columns[0], prefix=getter.pref, suffix=getter.suff)
+
+
+def _file_column(frame: Any, folder: Path) -> tuple[Any, str, str, float]:
+    """Return the column that names files, what completes the names, and how many of the files are there."""
+    columns = sorted(frame.columns, key=lambda name: rank(name, FILE_COLUMNS))
+    inside: list[Path] | None = None
+    best: tuple[Any, str, str, float] = (None, "", "", 0.0)
     for column in columns:
-        values = [str(value) for value in _some(frame[column], SAMPLE)]
+        values = [str(value) for value in few_of(frame[column], SAMPLE)]
         if not values or frame[column].dtype.kind in "fbM":
             continue
+        if inside is None:
+            inside = list(itertools.islice(_folders(folder), FOLDERS)) if folder.is_dir() else []
         # First as a name says: from here, or from the root.
-        for place in ("", *(f"{one}/" for one in ([folder] if folder.is_dir() else []) + inside[:FOLDERS])):
+        for place in ("", *(f"{one}/" for one in inside)):
             for suffix in ("", ".jpg", ".jpeg", ".png"):
-                if not any((Path(place) / f"{value}{suffix}").is_file() for value in values[:5]):
+                if not any((Path(place) / f"{value}{suffix}").is_file() for value in values[::4]):
                     continue
-                hits = sum((Path(place) / f"{value}{suffix}").is_file() for value in values)
-                # A few missing files are for %check to name; they do not make it another column.
-                if hits >= 0.8 * len(values):
-                    absolute = all(Path(value).is_absolute() for value in values)
-                    return column, "" if absolute else place, suffix, True
-    # None is there. Names with the suffix of a picture tell the column all the same, or some files that exist.
+                found = sum((Path(place) / f"{value}{suffix}").is_file() for value in values) / len(values)
+                absolute = all(Path(value).is_absolute() for value in values)
+                this = (column, "" if absolute else place, suffix, found)
+                if found >= MOST:
+                    return this
+                # A number may be the name of a photo by accident: an age is.
+                sure = frame[column].dtype.kind == "O" or rank(column, FILE_COLUMNS) < len(FILE_COLUMNS)
+                best = this if sure and found > best[3] else best
+    if best[3]:
+        return best
+    # None is there. Names with the suffix of a picture tell the column all the same.
     suffixes = image_suffixes()
-    best, found = 0, None
+    most, named = 0, None
     for column in columns:
-        names = [str(value) for value in _some(frame[column], 200) if isinstance(value, (str, PurePath)) and str(value)]
-        score = sum((is_image_name(name, suffixes) and "." in name) or (folder / name).is_file() for name in names)
-        if score > best:
-            best, found = score, column
-    absolute = found is not None and all(Path(str(value)).is_absolute() for value in _some(frame[found], SAMPLE))
-    return found, "" if absolute else f"{folder}/", "", False
+        names = [
+            str(value) for value in few_of(frame[column], 200) if isinstance(value, (str, PurePath)) and str(value)
+        ]
+        score = sum(is_image_name(name, suffixes) and "." in name for name in names)
+        if score > most:
+            most, named = score, column
+    absolute = named is not None and all(Path(str(value)).is_absolute() for value in few_of(frame[named], SAMPLE))
+    return named, "" if absolute else f"{folder}/", "", 0.0
 
 
-def _some(series: Any, n: int) -> Any:
-    return series.dropna().head(n)
+def _folders(folder: Path) -> Iterator[Path]:
+    """Yield a folder and those in it, the nearest first."""
+    level = [folder]
+    for depth in range(DEEP + 1):
+        yield from level
+        if depth < DEEP:
+            level = [Path(one) for place in level for one in _inside(place)]
+
+
+def _inside(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:  # not ours to look into
+        return []
+
+
+def _heads(file: Any, prefix: str, suffix: str) -> bool:
+    """Tell whether the heading of the column of files is one of these itself."""
+    return isinstance(file, str) and (
+        ("." in file and is_image_name(file, image_suffixes())) or (Path(prefix) / f"{file}{suffix}").is_file()
+    )
+
+
+def few_of(series: Any, n: int) -> Any:
+    """Return at most `n` values of a column, from all over it."""
+    values = series.dropna()
+    return values.iloc[:: max(1, -(-len(values) // n))]
 
 
 # ---------------------------------------------------------------- the split
@@ -204,8 +214,8 @@ def _split_column(columns: list[Any], frame: Any) -> tuple[Any, dict[Hashable, s
     A column of that name whose values say something else is none; nor is one that says "train" of every row, since
     that tells where the table comes from.
     """
-    for column in sorted(columns, key=lambda name: _rank(name, SPLIT_COLUMNS)):
-        if _rank(column, SPLIT_COLUMNS) == len(SPLIT_COLUMNS):
+    for column in sorted(columns, key=lambda name: rank(name, SPLIT_COLUMNS)):
+        if rank(column, SPLIT_COLUMNS) == len(SPLIT_COLUMNS):
             break
         found = sides(frame[column].dropna().unique().tolist())
         if found is not None and (len(set(found.values())) > 1 or _words(column) in ASKS_VALID):
@@ -271,7 +281,8 @@ def _words(name: Any) -> str:
     return re.sub(r"[\W_]+", " ", str(name)).strip().lower()
 
 
-def _rank(name: Any, known: tuple[str, ...]) -> int:
+def rank(name: Any, known: tuple[str, ...]) -> int:
+    """Return how surely a column's name says that it is one of a sort: its place among the known names, best first."""
     words = _words(name)
     return known.index(words) if words in known else len(known)
 
@@ -283,4 +294,4 @@ def _missing(value: Any) -> bool:
 def label_columns(names: Iterable[str]) -> Iterator[str]:
     """Yield those of some column names that say that they hold labels, the surest first."""
     ranked = sorted((_label_rank(name), i, name) for i, name in enumerate(names))
-    return (name for rank, _, name in ranked if rank < 2 * len(LABEL_COLUMNS))
+    return (name for surety, _, name in ranked if surety < 2 * len(LABEL_COLUMNS))

@@ -20,7 +20,8 @@ from ..data.image_files import read_images
 from ..data.items import item_list, sources, vocab
 from ..data.names import sides
 from ..data.opening import image_class
-from ..data.source import Source, Worked, random_split, refuse_untold, split_by
+from ..data.reading import found_fix
+from ..data.source import Source, Worked, random_split, refuse_untold, source_of_table, split_by
 from ..data.tables import Columns, read_columns
 from ..data.targets import Target, target_of
 from ..errors import (
@@ -250,10 +251,10 @@ def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str
     # Where the user's own get_items finds the files, only the split can be told from them.
     own = "get_items" not in wanted
     if layout.table is not None and asked and not own:
-        file, frame, line, columns = layout.table
+        file, table, columns = layout.table
         if target is not None:
-            columns = read_columns(frame, file.parent, target)
-        return _from_table(Source(frame, [line], "df", file.parent), columns, seed, wanted)
+            columns = read_columns(table.frame, file.parent, target)
+        return _from_table(source_of_table(file, table), columns, seed, wanted)
     if target is not None:
         raise AnswerError(
             f"A column {target!r} is to be predicted, but no table of labels lies in {source.value}.",
@@ -331,7 +332,8 @@ def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[
     if not columns.exist and {"get_x", "get_items"} & wanted:
         raise NotFoundError(
             f"No column of the table names image files that exist (columns: {few(frame.columns, 8)}).",
-            "Give the folder in its place, or say where they lie: `get_x=ColReader('file', pref='photos/')`",
+            found_fix(frame, source.folder or Path(), source.name)
+            or "Give the folder in its place, or say where they lie: `get_x=ColReader('file', pref='photos/')`",
         )
     if columns.label is None and "get_y" in wanted:
         raise AnswerError(
@@ -354,6 +356,7 @@ def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[
     if columns.split is not None and "splitter" in wanted:
         source, answers["splitter"], left_out = split_by(source, columns)
         why += f", column {columns.split!r} the split{left_out}"
+    why = "; ".join([why, *source.notes])
     images = columns.files(source.value.sample(min(SAMPLE, len(source.value)), random_state=0)) if columns.exist else []
     return Worked(answers, why, source, [image for image in images if image is not None])
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.items import vocab
 from ..data.opening import no_such_file
+from ..data.reading import read_table
 from ..data.source import Source, Worked, random_split, refuse_untold, split_by
-from ..data.tables import column_named, measures, read_columns, read_table
+from ..data.tables import column_named, measures, read_columns
 from ..data.targets import target_of
 from ..errors import AnswerError, NotFoundError, RefusedError, few
 from ..render import Shown, html_table, text_table
@@ -88,18 +89,20 @@ class Table(Kind):
         cats, conts = _features(frame, [*ys, columns.split, *given], out)
         answers["cat_names"], answers["cont_names"] = repr(cats), repr(conts)
         if not ("cat_names" in answered and "cont_names" in answered):
-            why += [f"left out: {few(map(repr, names), 4)} ({reason})" for reason, names in out.items()]
+            why += _left_out(out)
         answers["procs"] = "[Categorify, FillMissing, Normalize]"
         answers["splitter"] = random_split(seed)
         if columns.split is not None and "splitter" not in answered:
             source, answers["splitter"], left_out = split_by(source, columns)
             why.append(f"column {columns.split!r} is the split{left_out}")
+        why += source.notes
         several = f"RegressionBlock(n_out={len(ys)})" if len(ys) > 1 else "RegressionBlock"
         answers["y_block"] = "CategoryBlock" if category else several
         worked = [*(cats if "cat_names" not in answered else []), *(conts if "cont_names" not in answered else [])]
         if not given and not worked:
             raise NotFoundError(
-                f"No column is left to predict {ys[0]!r} from.", "Name some: cat_names = ['…'], cont_names = ['…']."
+                "; ".join([f"No column is left to predict {ys[0]!r} from", *_left_out(out)]) + ".",
+                "Name some: cat_names = ['…'], cont_names = ['…']. Or, where a column names photos, give their folder.",
             )
         answers = {question: text for question, text in answers.items() if question not in answered}
         return Worked(answers, "; ".join(why), source)
@@ -187,7 +190,7 @@ class Table(Kind):
             path = Path(item).expanduser()
             if not path.exists():
                 raise no_such_file(path.absolute())
-            return read_table(path)[0], False
+            return read_table(path).frame, False
         rows = [item] if (one := isinstance(item, (pd.Series, Mapping))) else list(item)
         for row in rows:
             if not isinstance(row, (pd.Series, Mapping)):
@@ -286,6 +289,10 @@ def _features(frame: Any, taken: list[Any], out: dict[str, list[str]]) -> tuple[
         else:
             cats.append(name)
     return cats, conts
+
+
+def _left_out(out: Mapping[str, list[str]]) -> list[str]:
+    return [f"left out: {few(map(repr, names), 4)} ({reason})" for reason, names in out.items()]
 
 
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?([ T].*)?|\d\d?[/.]\d\d?[/.]\d{2,4}")

@@ -18,7 +18,7 @@ from ..data.opening import (
     no_such_file,
     open_image,
 )
-from ..data.tables import read_table
+from ..data.reading import read_table
 from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 from ..kinds import TABLE
 from ..progress import Progress, reporting
@@ -179,7 +179,7 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
             parts.append(f"requests.get({value!r}).content")
             continue
         if tables:
-            found = read_table(Path(value).expanduser())[1].removeprefix("df = ")
+            found = read_table(Path(value).expanduser()).code
         elif any(c in value for c in "*?["):
             found = f"sorted(glob.glob({value!r}))"
         elif os.path.isdir(value):

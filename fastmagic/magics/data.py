@@ -158,6 +158,7 @@ def _warn(call: Call, listing: Any) -> None:
     Option("--fast", "only what needs no picture opened: labels, splits, empty files"),
     Option("--fix", "move unreadable files and second copies to quarantine (nothing is deleted)"),
     Option("--undo", "bring back what the last --fix moved"),
+    Option("--path", "the folder that the file names of a table begin in (default: its own)", Place()),
     examples="""
         %check                       # the newest DataLoaders
         %check bird_or_not           # a folder
@@ -194,7 +195,8 @@ def check(call: Call) -> Any:
     if call.options["code"]:
         print(_check_code(call, what))
         return None
-    report = run_check(what, fast=call.options["fast"], fix=call.options["fix"], undo=call.options["undo"])
+    options = call.options
+    report = run_check(what, fast=options["fast"], fix=options["fix"], undo=options["undo"], path=options["path"])
     report.words = call.said
     call.show(report)
     return report
@@ -203,8 +205,10 @@ def check(call: Call) -> Any:
 def _check_code(call: Call, what: Any) -> str:
     """Return the program that opens every file: all that fastai itself checks."""
     from .. import program
-    from ..data.tables import is_table_name, read_columns, read_table
+    from ..data.reading import read_table
+    from ..data.tables import is_table_name, read_columns
 
+    folder = Path(call.options["path"]).expanduser() if call.options["path"] is not None else None
     word = call.words.get("what", "dls").removeprefix("$")
     name, names, lines = word.rpartition(".")[2], {}, []
     if is_a(what, ["DataLoaders"]):
@@ -213,10 +217,11 @@ def _check_code(call: Call, what: Any) -> str:
         if hasattr(table, "iloc"):
             files = f"[file for loader in {name}.loaders for file in {_files_of(read_columns(table, Path()), 'loader.items')}]"
     elif is_a(what, ["DataFrame"]):
-        names, files = {name: what}, _files_of(read_columns(what, Path()), name)
+        names, files = {name: what}, _files_of(read_columns(what, folder or Path()), name)
     elif is_table_name(str(what)):
-        frame, line = read_table(Path(str(what)).expanduser())
-        lines, files = [line], _files_of(read_columns(frame, Path(str(what)).expanduser().parent), "df")
+        place = Path(str(what)).expanduser()
+        table = read_table(place)
+        lines, files = [f"df = {table.code}"], _files_of(read_columns(table.frame, folder or place.parent), "df")
     else:
         files = f"get_image_files({str(what)!r})"
     text = [program.IMPORT, "", *lines, f"files = {files}", "failed = verify_images(files)", "print(failed)"]

@@ -391,7 +391,7 @@ def test_files_that_a_table_lists_but_are_not_there_are_named(healthy):
 def test_missing_files_are_found_one_folder_below_or_under_their_suffix(healthy):
     frame = table(healthy)
     frame.loc[len(frame)] = ["000.jpg", "bird"]
-    assert "give path=" in check(frame, path=healthy, fast=True)["missing-file"].fix
+    assert "give `path=" in check(frame, path=healthy, fast=True)["missing-file"].fix
     frame = table(healthy)
     frame.loc[len(frame)] = ["bird/000", "bird"]
     assert "'000.jpg' does exist" in check(frame, path=healthy, fast=True)["missing-file"].fix

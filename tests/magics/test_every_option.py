@@ -108,6 +108,16 @@ def _(cell):
     assert broken.read_text() == "no picture"
 
 
+@heeds("check", "--path")
+def _(cell):
+    names = [file.name for file in (cell.photos / "disc").iterdir()]
+    shutil.move(cell.photos, "a/b/c/d")
+    cell.names["table"] = pd.DataFrame({"file": names, "label": ["a", "b"] * (len(names) // 2)})
+    assert f"{len(names)} listed files do not exist" in cell("%check table --fast")
+    assert "do not exist" not in cell("%check table --fast --path a/b/c/d/disc")
+    assert cell.program("%check table --path a/b/c/d/disc", table=cell.names["table"])["failed"] == []
+
+
 @heeds("check", "--into")
 def _(cell):
     cell("%check photos --fast --into found")

@@ -40,14 +40,19 @@ def missing_files(listing: Listing) -> Iterator[Finding]:
     if gone:
         fix = _found_elsewhere(gone[0])
         if not fix and listing.kind == "table" and len(gone) == len(listing):
-            fix = f"Say which folder the names are relative to (now '{listing.root}'): path=…"
+            fix = f"Say which folder the names are relative to (now '{listing.root}'): `path=FOLDER`"
         gone = list(dict.fromkeys(gone))
         said = number(len(gone), "listed file does", "listed files do")
         yield Finding(
             "missing-file",
             "error",
             f"{said} not exist: training stops with FileNotFoundError.",
-            fix or "Drop these rows, or build the DataLoaders again from the files that are there.",
+            fix
+            or (
+                f"Leave them out, and build again: {listing.leave_out}"
+                if listing.leave_out
+                else "Build the DataLoaders again from the files that are there."
+            ),
             list(gone),
         )
     if empty:
@@ -60,7 +65,7 @@ def _found_elsewhere(file: Path) -> str:
     if not file.suffix and (found := sorted(folder.glob(f"{name}.*"))):
         return f"'{found[0].name}' does exist: give this name its suffix, too."
     if found := sorted(folder.glob(f"*/{name}")):
-        return f"'{file.name}' does exist in '{found[0].parent}': give path='{found[0].parent}'."
+        return f"'{file.name}' does exist in '{found[0].parent}': give `path={str(found[0].parent)!r}`."
     return ""
 
 
