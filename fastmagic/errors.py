@@ -57,6 +57,18 @@ class RefusedError(FastmagicError):
     """It could be begun and is not: it would go wrong later, or end in a result that means nothing."""
 
 
+def unwritable(
+    place: object, error: OSError, fix: str = "Name a place of yours that can be written."
+) -> FastmagicError:
+    """Return what is told of a file or folder that cannot be written.
+
+    >>> print(unwritable("/proc/out.csv", PermissionError(13, "Permission denied")))
+    '/proc/out.csv' cannot be written: Permission denied.
+    Name a place of yours that can be written.
+    """
+    return FastmagicError(f"'{place}' cannot be written: {error.strerror or error}.", fix)
+
+
 def closest(word: str, names: Iterable[str], n: int = 3) -> list[str]:
     """Return up to `n` of `names` that `word` may have been meant for, best first.
 

@@ -7,6 +7,8 @@ evaluated once; the program that `--code` prints holds the same text.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +88,12 @@ def plan(
             text = own if own.isidentifier() and own not in vocabulary else name
             user[text] = value
         answered[name] = Answer(text, value)
+    if "get_items" in answered and _in_disk_order(answered["get_items"].value):
+        # The order of a disk differs between machines, and with it the photos that a seed splits off.
+        given_items = answered["get_items"]
+        text = f"compose({given_items.text}, sorted)"
+        answered["get_items"] = replace(given_items, text=text, value=vocabulary["compose"](given_items.value, sorted))
+        assigned = [(name, text if name == "get_items" else told) for name, told in assigned]
     for name, answer in answered.items():
         if name not in (*kind.questions, *LOADER):
             raise AnswerError(
@@ -125,3 +133,11 @@ def plan(
         namespace=user,
         body=assigned,
     )
+
+
+def _in_disk_order(get_items: Any) -> bool:
+    """Tell whether a `get_items` is fastai's own, which gives files in the order that the disk does."""
+    from fastai.data.transforms import get_files, get_image_files
+
+    found = get_items.func if isinstance(get_items, partial) else get_items
+    return found in (get_files, get_image_files)

@@ -19,7 +19,7 @@ from ..kinds import TABLE
 from ..render import short_path
 from .digits import digits
 from .folders import classes_unknown, read_folder
-from .items import _opens_something
+from .items import _opens_something, vocab
 from .reading import found_fix, read_table
 from .source import beside
 from .tables import Columns, is_table_name, read_by, read_columns
@@ -33,7 +33,7 @@ class Listing:
     a multi-label item has a tuple. `splits` is `None` before a split. `size` is the model's input as (height,
     width) px. `frame` is the table that the items are rows of, in their order; `label_column` holds its labels, joined
     by `delimiter` where there are several, `split_column` tells training from validation; `source` is its file.
-    `unclear` says of a folder why its classes are not known, and what to do. `leave_out` is the line
+    `unclear` says of a folder why its classes are not known, and what to do. `vocab` are the classes of a `DataLoaders`. `leave_out` is the line
     that keeps the rows of a table `df` whose files are there. `untold` are the positions of items without the number that is to be predicted.
     """
 
@@ -60,6 +60,7 @@ class Listing:
     split_column: Any = None
     source: Path | None = None
     leave_out: str = ""
+    vocab: list[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -254,6 +255,7 @@ def list_dls(dls: Any) -> Listing:
         label_column=label_column,
         delimiter=delimiter,
         untold=untold,
+        vocab=vocab(dls) if not TABLE.holds(dls) else None,
         leave_out=read.leave_out("df") if read is not None else "",
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import glob
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
+from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few, number
 
 # First bytes of what people mistake for pictures; RIFF and ISO files carry their kind a few bytes in.
 _SIGNATURES = (
@@ -93,6 +94,54 @@ def open_image(source: Any, kind: Any) -> Any:
         # fastai casts in place: without a new image around the pixels, the caller's would change its class.
         image = source._new(source.im) if mode in (None, source.mode) else source.convert(mode)
         return kind.create(image)
+
+
+# By the first letter of Pillow's mode: what is told of pictures of more than 8 bits a channel (of one, of several), and
+# what fastai's conversion to RGB does to them.
+DEEP = {
+    "I": (
+        "picture has more than 8 bits a pixel",
+        "pictures have more than 8 bits a pixel",
+        "converted to RGB every value above 255 is cut to white",
+    ),
+    "F": (
+        "picture holds fractions",
+        "pictures hold fractions",
+        "converted to RGB they are cut to whole numbers, so that values between 0 and 1 turn black",
+    ),
+}
+
+
+def depth(source: Any) -> str:
+    """Return which of `DEEP` a path, bytes or PIL image is, "" for 8 bits a channel or no picture; only its head is read."""
+    from PIL import Image
+
+    if hasattr(source, "convert"):
+        mode = source.mode
+    elif not isinstance(source, (str, Path, bytes)):
+        return ""
+    else:
+        if not isinstance(source, bytes) and Path(source).suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif"):
+            return ""
+        try:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                mode = image.mode
+        except Exception:  # whoever opens it says so
+            return ""
+    return mode[0] if mode[0] in DEEP else ""
+
+
+def lost_in(depths: Sequence[str]) -> str:
+    """Say what is lost in opening pictures of these depths, "" where nothing is.
+
+    >>> lost_in(["", "F"])
+    '⚠ 1 picture holds fractions: converted to RGB they are cut to whole numbers, so that values between 0 and 1 turn black.'
+    """
+    return "\n".join(
+        f"⚠ {number(depths.count(mode), one, several)}: {lost}."
+        for mode, (one, several, lost) in DEEP.items()
+        if mode in depths
+    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from ..errors import AnswerError, FastmagicError, RefusedError, few, number
 from ..kinds import Kind
 from .answers import Answer
 from .fault import told
-from .source import Source, default_bs
+from .source import Source, default_bs, unlabelled
 from .steps import failing_question
 from .tables import read_by
 
@@ -157,6 +157,8 @@ def _explained(error: Exception, plan: Plan) -> AnswerError:
     where, cause, hint, line = told(error, plan.namespace)
     if not where and (empty := _nothing_to_train_on(plan)) is not None:
         return empty
+    if isinstance(error, (TypeError, ValueError, AttributeError)) and (untold := unlabelled(plan)) is not None:
+        return untold
     if isinstance(error, FileNotFoundError) and (gone := _files_gone(plan)) is not None:
         return gone
     if not where:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import program
-from ..errors import AnswerError, NotFoundError, RefusedError, did_you_mean, few
+from ..errors import AnswerError, NotFoundError, RefusedError, did_you_mean, few, number
 from .reading import Table, read_table
 from .tables import Columns, is_table_name
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+SEARCHED = 20_000  # items that are looked through for one without a label
 
 
 @dataclass
@@ -129,6 +134,34 @@ def refuse_untold(source: Source, column: Any) -> None:
         f"{int((missing | empty).sum()):,} of {len(frame):,} rows have no {str(column)!r}, which is to be predicted.",
         fix,
     )
+
+
+def unlabelled(plan: Plan) -> AnswerError | None:
+    """Say for which items get_y gives no label, `None` or NaN, alone or among several."""
+    answer = plan.answers.get("get_y")
+    if answer is None or not callable(answer.value) or "blocks" not in plan.kind.questions:
+        return None
+    try:
+        items = (plan.answers["get_items"].value if "get_items" in plan.answers else list)(plan.source.value)
+        if hasattr(plan.source.value, "iloc"):
+            items = [plan.source.value.iloc[i] for i in range(min(len(plan.source.value), SEARCHED))]
+        found = [(item, answer.value(item)) for item in items[:SEARCHED]]
+    except Exception:  # that is another fault
+        return None
+    missing = [(item, label) for item, label in found if any(one is None or one != one for one in _labels(label))]
+    if not missing:
+        return None
+    item, label = missing[0]
+    called = item if isinstance(item, (str, Path)) else f"row {getattr(item, 'name', item)}"
+    return AnswerError(
+        f"{answer.at}get_y gives {label!r} for {called}: a label is missing in {len(missing):,} of {number(len(found), 'item')}.",
+        "Leave them out of get_items, or give them a label.",
+        answer.line,
+    )
+
+
+def _labels(label: Any) -> list[Any]:
+    return list(label) if isinstance(label, (list, tuple, set)) or type(label).__name__ == "L" else [label]
 
 
 def default_bs(n_train: int) -> int:

@@ -40,6 +40,7 @@ class Outputs:
         activations: probabilities (items × classes) or numbers (items × outputs).
         targets: encoded targets, or `None` for items without.
         losses: loss of each item, or `None`.
+        loss: fastai's `valid_loss`: the learner's loss of each batch, by its own mean; `None` without targets.
         features: what goes into the model's last linear layer, float16, items × width; `None` where there is no such
             layer or it takes something else than a row an item.
     """
@@ -49,6 +50,7 @@ class Outputs:
     targets: Any
     losses: Any
     features: Any = None
+    loss: float | None = None
 
 
 class Transforms:
@@ -217,11 +219,11 @@ def run_loader(learn: Any, loader: Any, *, with_target: bool = False, progress: 
 
         outputs = _gather(learn, batches(), loader.n_inp, len(order), with_target, progress)
     sorting = sorted(range(len(outputs.indices)), key=outputs.indices.__getitem__)
-    parts = [
+    activations, targets, losses, features = (
         part[sorting] if part is not None else None
         for part in (outputs.activations, outputs.targets, outputs.losses, outputs.features)
-    ]
-    return Outputs(sorted(outputs.indices), *parts)
+    )
+    return Outputs(sorted(outputs.indices), activations, targets, losses, features, outputs.loss)
 
 
 @contextmanager
@@ -347,15 +349,21 @@ def _activation(loss: Any) -> Callable[[Any], Any]:
     return lambda outputs: outputs
 
 
-def _item_losses(loss: Any, outputs: Any, targets: tuple[Any, ...]) -> Any:
-    """Return the loss of every item, by the learner's own loss with its class weights and label smoothing."""
-    import torch
-
+def _on(device: Any, loss: Any) -> Any:
+    """Return a copy of a loss whose class weights are on a device."""
     loss = copy.copy(loss)
     if hasattr(loss, "func"):  # fastai's flattened losses keep the reduction on the PyTorch loss inside
         loss.func = copy.copy(loss.func)
     if hasattr(loss, "to"):
-        loss.to(outputs.device)
+        loss.to(device)
+    return loss
+
+
+def _item_losses(loss: Any, outputs: Any, targets: tuple[Any, ...]) -> Any:
+    """Return the loss of every item, by the learner's own loss with its class weights and label smoothing."""
+    import torch
+
+    loss = _on(outputs.device, loss)
     try:
         if hasattr(loss, "reduction"):
             loss.reduction = "none"
@@ -386,6 +394,7 @@ def _gather(
     activations: list[Any] = []
     targets: list[Any] = []
     losses: list[Any] = []
+    loss = 0.0
     with undisturbed(learn), _Features(learn.model) as features:
         model = _Model(learn)
         for batch_indices, batch in batches:
@@ -395,6 +404,7 @@ def _gather(
             if with_target:
                 batch_targets = to_device(_plain(batch[n_inp:]), outputs.device)
                 losses.append(_item_losses(learn.loss_func, outputs, batch_targets).float().cpu().numpy())
+                loss += float(_on(outputs.device, learn.loss_func)(outputs, *batch_targets).mean()) * len(batch_indices)
                 targets.append(batch_targets[0].cpu().numpy())
             indices += batch_indices
             if progress is not None:
@@ -409,6 +419,7 @@ def _gather(
         np.concatenate(targets) if targets else None,
         np.concatenate(losses) if losses else None,
         features.kept(),
+        loss / len(indices) if losses else None,
     )
 
 

@@ -12,8 +12,10 @@ from ..data.download import Policy, fetch, is_url
 from ..data.items import item_source
 from ..data.opening import (
     ACCEPTED_ARRAYS,
+    depth,
     files_of,
     image_class,
+    lost_in,
     no_images_in,
     no_such_file,
     open_image,
@@ -237,12 +239,13 @@ def _predict_one(
     if _is_row(item):
         item = _row_opener(item.to_frame().T, transforms, column)(item)
     started = time.perf_counter()
+    note = lost_in([depth(item)]) if kind is not None else ""
     opened = _open(item, transforms, kind)
     activations = predict_opened(learn, transforms, opened)
     seconds = time.perf_counter() - started
     check_width(target, len(activations))
     picture = opened[0] if kind is not None and isinstance(opened[0], kind) else None
-    return Prediction(target, activations, picture, source, seconds, top)
+    return Prediction(target, activations, picture, source, seconds, top, note)
 
 
 def _predict_many(
@@ -270,8 +273,11 @@ def _predict_many(
         item = source_of(item)
         if is_url(item):
             item = fetch(item, allow_url)
+        if kind is not None:
+            depths.append(depth(item))
         return _entry(item, kind)
 
+    depths: list[str] = []
     reasons: dict[int, Exception] = {}
     outputs = run_pass(learn, items, opener=ready, on_error=reasons.__setitem__, progress=progress)
     names = [_named(_source_or_item(source_of, item), position) for position, item in enumerate(items)]
@@ -288,7 +294,7 @@ def _predict_many(
         table.index = frame_index[outputs.indices]
     shown = outputs.indices[:ROWS_SHOWN]
     files = {position: _file_of(source_of(items[i])) for position, i in enumerate(shown)}
-    return Predictions(table, failed, target, files, time.perf_counter() - started)
+    return Predictions(table, failed, target, files, time.perf_counter() - started, lost_in(depths))
 
 
 def _predict_by_loader(

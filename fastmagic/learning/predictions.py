@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError, few
+from ..errors import FastmagicError, few, unwritable
 from ..render import Displayed, Shown, escape, html_table, image_tag, item_name, text_table
 from .forward import Target
 
@@ -25,14 +25,17 @@ class Prediction(Displayed):
         image: the item as a PIL image, with the model's eyes (RGB or grey); `None` for text and tables.
         source: where the item came from, as text.
         seconds: from opening the item to its label, download not counted.
+        note: what was lost in opening it, "" where nothing was.
     """
 
-    def __init__(self, target: Target, activations: Any, picture: Any, source: str, seconds: float, top: int):
+    def __init__(
+        self, target: Target, activations: Any, picture: Any, source: str, seconds: float, top: int, note: str = ""
+    ):
         self.label = label_of(target, activations)
         order = sorted(range(len(target.classes)), key=lambda i: -activations[i])
         self.probabilities: dict[Any, float] = {target.classes[i]: float(activations[i]) for i in order}
         self.probability = self.probabilities[self.label] if target.kind == "class" else None
-        self.image, self.source, self.seconds = picture, source, seconds
+        self.image, self.source, self.seconds, self.note = picture, source, seconds, note
         self._top = top
 
     def __repr__(self) -> str:
@@ -40,7 +43,7 @@ class Prediction(Displayed):
         shown, rest = self._shown_classes()
         width = max((len(str(name)) for name, _ in shown), default=0)
         lines += [f"{name!s:<{width}}  {_text_bar(p)} {p:6.1%}" for name, p in shown]
-        return "\n".join([*lines, rest] if rest else lines)
+        return "\n".join([*lines, *filter(None, [rest, self.note])])
 
     def forms(self) -> dict[str, Any]:
         shown, rest = self._shown_classes()
@@ -55,7 +58,7 @@ class Prediction(Displayed):
             f'<p><b style="font-size:1.25em">{escape(self._decision())}</b> '
             f'<span class="dim">{escape(item_name(self.source))}</span></p>'
             f"<table><tbody>{bars}</tbody></table>"
-            f"{f'<p class=dim>{escape(rest)}</p>' if rest else ''}</div></div>"
+            f"{''.join(f'<p class=dim>{escape(text)}</p>' for text in (rest, self.note) if text)}</div></div>"
         )
         return Shown(html, repr(self)).forms()
 
@@ -84,12 +87,19 @@ class Predictions(Displayed):
             it has that frame's index, so that `df.join(predictions.frame)` puts both side by side.
         failed: (item, reason) for every item that could not be read.
         seconds: for everything.
+        note: what was lost in opening some of them, "" where nothing was.
     """
 
     def __init__(
-        self, frame: Any, failed: list[tuple[str, str]], target: Target, files: dict[Any, Any], seconds: float
+        self,
+        frame: Any,
+        failed: list[tuple[str, str]],
+        target: Target,
+        files: dict[Any, Any],
+        seconds: float,
+        note: str = "",
     ):
-        self.frame, self.failed, self.seconds = frame, failed, seconds
+        self.frame, self.failed, self.seconds, self.note = frame, failed, seconds, note
         self._target, self._files = target, files
 
     def __len__(self) -> int:
@@ -106,8 +116,12 @@ class Predictions(Displayed):
         if self.failed:
             errors = pd.DataFrame(self.failed, columns=["item", "error"])
             frame = pd.concat([frame, errors], ignore_index=True)
-        frame.to_csv(path, index=False)
-        return Path(path)
+        try:
+            Path(path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            frame.to_csv(Path(path).expanduser(), index=False)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return Path(path).expanduser()
 
     def __repr__(self) -> str:
         lines = [self._summary()]
@@ -123,6 +137,7 @@ class Predictions(Displayed):
             ]
             if len(self.failed) > ROWS_SHOWN:
                 lines.append(f"  … {len(self.failed) - ROWS_SHOWN} more in .failed")
+        lines += [self.note] if self.note else []
         return "\n".join(lines)
 
     def forms(self) -> dict[str, Any]:
@@ -139,6 +154,7 @@ class Predictions(Displayed):
             parts.append(f"<p><b>Skipped {len(self.failed)}</b></p>{html_table(['item', 'why'], rows, wide=[1])}")
             if len(self.failed) > ROWS_SHOWN:
                 parts.append(f'<p class="dim">… {len(self.failed) - ROWS_SHOWN} more in <code>.failed</code></p>')
+        parts += [f'<p class="dim">{escape(self.note)}</p>'] if self.note else []
         return Shown("".join(parts), repr(self)).forms()
 
     def _summary(self) -> str:

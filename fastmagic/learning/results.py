@@ -7,6 +7,7 @@ labels; here items, targets and predictions come from one pass in the order of t
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 import weakref
 import zlib
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.items import SPLITS, holds_masks, item_list, item_source, source_in
 from ..data.opening import thumbnail
-from ..errors import FastmagicError, NotFoundError, RefusedError, UnreadableError, did_you_mean, few
+from ..errors import FastmagicError, NotFoundError, RefusedError, UnreadableError, did_you_mean, few, number
 from ..kinds import TABLE
 from ..progress import Progress, reporting
 from ..render import Displayed, Drawing, Shown, escape, figure_png, html_table, item_name, new_figure, text_table
@@ -54,6 +55,7 @@ class Results(Displayed):
         predictions: the same, as the model has it.
         probabilities: array, items × classes (items × outputs for numbers).
         losses: array, the learner's own loss of each item, with its class weights and smoothing.
+        loss: fastai's `valid_loss`, which weighs classes in another way than the mean of `losses` where the loss has weights.
         features: array, float16, what goes into the model's last linear layer; `None` where that is not a row an item.
         correct: boolean array; several labels are correct when all are. `None` for numbers.
     """
@@ -72,6 +74,7 @@ class Results(Displayed):
 
         self.split, self.vocab, self.items = split, target.classes, items
         self.probabilities, self.losses, self.features = outputs.activations, outputs.losses, outputs.features
+        self.loss = outputs.loss
         self.predictions = [label_of(target, row) for row in outputs.activations]
         self.targets = [_decoded(target, encoded) for encoded in outputs.targets]
         self.correct = None
@@ -260,6 +263,8 @@ class Results(Displayed):
 
     def _summary(self) -> str:
         loss = f"mean loss {self.losses.mean():.4f}"
+        if self.loss is not None and not math.isclose(self.loss, self.losses.mean(), rel_tol=1e-3):
+            loss += f" an item, {self.loss:.4f} as fastai averages it (valid_loss)"
         if self.correct is None:
             return f"{self.split}: {len(self)} items, {loss}"
         wrong = int((~self.correct).sum())
@@ -267,7 +272,9 @@ class Results(Displayed):
         return f"{self.split}: {wrong} of {len(self)} {what} ({wrong / len(self):.1%}), {loss}"
 
     def _class_table(self) -> tuple[list[str], list[list[Any]]]:
-        table = self.per_class().sort_values("F1", kind="stable", na_position="first")
+        table = self.per_class()
+        none = int((table["support"] == 0).sum())
+        table = table[table["support"] > 0].sort_values("F1", kind="stable", na_position="first")
         rows = [
             [name, *("–" if share != share else f"{share:.1%}" for share in (precision, recall, f1)), support]
             for name, precision, recall, f1, support in table.itertuples()
@@ -275,6 +282,8 @@ class Results(Displayed):
         most = 20
         if len(rows) > most:
             rows = [*rows[:most], [f"… {len(rows) - most} more in .per_class()", "", "", "", ""]]
+        if none:
+            rows.append([f"{number(none, 'class', 'classes')} without an item", "–", "–", "–", 0])
         return ["class", "precision", "recall", "F1", "support"], rows
 
     def _confused_lines(self) -> list[str]:

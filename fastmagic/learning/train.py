@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import program
-from ..errors import AnswerError, FastmagicError, OutOfMemoryError, RefusedError, UnreadableError, WeightsError
+from ..errors import (
+    AnswerError,
+    FastmagicError,
+    OutOfMemoryError,
+    RefusedError,
+    UnreadableError,
+    WeightsError,
+    number,
+    unwritable,
+)
 from ..kinds import Asked, Kind, Learning, kind_of
 from ..kinds.image import first_item
 from ..kinds.kind import plain_loaders, steps
@@ -133,6 +143,7 @@ class Training:
         notes: what to say before it runs.
         total: batches in all.
         asked_epochs: as asked for, `None` where that was left open.
+        keeps: it writes weights, into the folder `models` of `dls.path`.
     """
 
     dls: Any
@@ -147,6 +158,7 @@ class Training:
     notes: list[str]
     total: int
     asked_epochs: int | None = None
+    keeps: bool = False
     _announced: bool = False
 
     @property
@@ -211,6 +223,8 @@ class Training:
         names = {**self.kind.vocabulary(), **self.names, "dls": fresh_view(self.dls)}
         control = control or Control()
         control.can_extend = True
+        if self.keeps:
+            _must_write(Path(getattr(self.dls, "path", None) or ".") / "models")
         learn = None
         try:
             learn = control.learn = self._make(names)
@@ -236,6 +250,11 @@ class Training:
             elif out_of_memory(error):
                 let_go(learn, error, names)
                 raise OutOfMemoryError(*self._memory_advice()) from None
+            elif isinstance(error, IndexError) and self.fit[0].startswith("lr =") and "lr" not in names:
+                raise FastmagicError(
+                    "lr_find broke off before there was a valley: the loss rose at once.",
+                    f"Give a learning rate: `lr={self.learning.lr or 2e-3:g}`",
+                ) from error
             elif told := self.kind.unloadable(self.dls, error):
                 raise UnreadableError(*told) from error
             elif (
@@ -392,7 +411,20 @@ def plan(
         notes=notes,
         total=total,
         asked_epochs=epochs,
+        keeps=bool(save) or lr == "auto",
     )
+
+
+def _must_write(folder: Path) -> None:
+    """Raise where weights cannot be kept in a folder, rather than after the epochs that were to be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(
+            folder, error, f"Name another place for the weights: dls.path = Path({tempfile.gettempdir()!r})"
+        ) from error
 
 
 def _ran_away(learn: Any, numbers: bool) -> float | None:
@@ -465,4 +497,5 @@ def _step_notes(total: int, steps: int, scratch: bool, bs: int, n: int) -> list[
     ways = [f"`bs={smaller}`"] if smaller else []
     ways.append(f"`epochs={math.ceil(least / max(steps, 1))}`")
     start = " from scratch" if scratch else ""
-    return [f"⚠ {total} steps ({steps} batches an epoch) are too few to learn much{start}: try {' or '.join(ways)}."]
+    few = f"{number(total, 'step')} ({number(steps, 'batch', 'batches')} an epoch) {'is' if total == 1 else 'are'} too few"
+    return [f"⚠ {few} to learn much{start}: try {' or '.join(ways)}."]

@@ -168,6 +168,32 @@ def test_the_split_does_not_depend_on_the_order_of_the_disk(tmp_path, monkeypatc
     assert [str(f) for f in fastmagic.datablock(root, bs=4).valid_ds.items] == [str(f) for f in here]
 
 
+@pytest.mark.parametrize("get_items", ["get_image_files", "partial(get_image_files, folders=['bird', 'cat'])"])
+def test_files_that_one_finds_oneself_are_sorted_too(tmp_path, monkeypatch, get_items):
+    root = folder(tmp_path, "bird", "cat", n=20)
+    splitter = "\nsplitter = RandomSplitter(0.2, seed=7)\nbs = 4"
+    dls = fastmagic.datablock(root, body=f"find = {get_items}\nget_items = find{splitter}")
+    here = [str(file) for file in dls.valid_ds.items]
+    namespace: dict = {}
+    exec(fastmagic.code(dls), namespace)
+    assert [str(file) for file in namespace["dls"].valid_ds.items] == here
+    scan = os.walk
+    monkeypatch.setattr(
+        os, "walk", lambda *a, **k: ((p, d.sort(reverse=True) or d, sorted(f)[::-1]) for p, d, f in scan(*a, **k))
+    )
+    again = fastmagic.datablock(root, body=f"get_items = {get_items}{splitter}")
+    assert [str(file) for file in again.valid_ds.items] == here
+
+
+def test_a_get_items_of_ones_own_keeps_its_order(tmp_path):
+    root = folder(tmp_path, "bird", "cat")
+    backwards = sorted(root.rglob("*.png"), reverse=True)
+    dls = fastmagic.datablock(
+        root, get_items=lambda path: backwards, splitter=lambda items: (range(8), range(8, 12)), bs=4
+    )
+    assert list(dls.train_ds.items) == backwards[:8]
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -319,3 +345,44 @@ def test_what_is_no_source_has_a_next_step(tmp_path, monkeypatch, source, cause,
         fastmagic.datablock(source)
     assert cause in caught.value.cause
     assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize("block", ["CategoryBlock", "MultiCategoryBlock"])
+def test_a_vocabulary_that_lacks_a_label(tmp_path, block):
+    folder(tmp_path, "bird", "cat")
+    get_y = "parent_label" if block == "CategoryBlock" else "lambda file: [file.parent.name]"
+    answers = f"blocks = ImageBlock, {block}(vocab=['bird', 'dog'])\nget_y = {get_y}\nbs = 4"
+    report = fastmagic.check(fastmagic.datablock(tmp_path, body=answers), fast=True)
+    assert "6 items are labelled 'cat', which the vocabulary ('bird', 'dog') lacks" in report["not-in-vocab"].message
+    assert report["unused-class"].items == ["dog"]
+    with pytest.raises(RefusedError, match="the vocabulary"):
+        fastmagic.train(fastmagic.datablock(tmp_path, body=answers), "tiny", epochs=1)
+    whole = fastmagic.check(fastmagic.datablock(tmp_path, body=answers.replace("dog", "cat")), fast=True)
+    assert "not-in-vocab" not in whole
+    assert "unused-class" not in whole
+
+
+def test_a_label_in_validation_only_is_named_whatever_get_y(tmp_path):
+    folder(tmp_path, "bird", "cat")
+    splitter = (
+        "splitter = FuncSplitter(lambda file: file.parent.name == 'cat')\nget_y = lambda file: file.parent.name\nbs = 4"
+    )
+    report = fastmagic.check(fastmagic.datablock(tmp_path, body=splitter), fast=True)
+    assert report["class-not-in-train"].items == ["cat"]
+    assert "not-in-vocab" not in report
+
+
+def test_a_get_y_that_gives_no_label(tmp_path):
+    folder(tmp_path, "bird", "cat")
+    get_y = "lambda file: None if file.stem in '34' else file.parent.name"
+    with pytest.raises(AnswerError, match=r"line 1: get_y gives None for .*3.png: a label is missing in 4 of 12 items"):
+        fastmagic.datablock(tmp_path, body=f"get_y = {get_y}")
+
+
+def test_a_label_that_is_missing_among_several(tmp_path):
+    folder(tmp_path, "bird", "cat")
+    get_y = "lambda file: ['a', float('nan')] if file.stem in '34' else ['b']"
+    dls = fastmagic.datablock(tmp_path, body=f"blocks = ImageBlock, MultiCategoryBlock\nget_y = {get_y}\nbs = 4")
+    assert "4 items have no label but nan" in fastmagic.check(dls, fast=True)["blank-class"].message
+    with pytest.raises(RefusedError, match="no label but nan"):
+        fastmagic.train(dls, "tiny", epochs=1)

@@ -182,6 +182,25 @@ class TestOneItem:
             np.testing.assert_allclose(in_vocab_order(predict(form, learn), learn), expected, atol=1e-5)
         assert type(image).__module__ != "fastai.vision.core", "the caller's picture changed its class"
 
+    @pytest.mark.parametrize(
+        ("values", "name", "said"),
+        [
+            (np.full((20, 20), 40_000, "uint16"), "deep.png", "has more than 8 bits a pixel"),
+            (np.full((20, 20), 0.4, "float32"), "parts.tiff", "holds fractions"),
+            (np.full((20, 20), 40, "uint8"), "plain.png", ""),
+        ],
+    )
+    def test_what_is_lost_in_opening_is_said(self, learn, tmp_path, values, name, said):
+        Image.fromarray(values).save(tmp_path / name)
+        for item in (tmp_path / name, Image.open(tmp_path / name), (tmp_path / name).read_bytes()):
+            found = predict(item, learn)
+            for form in found._repr_mimebundle_().values():
+                assert said in form
+            assert bool(found.note) == bool(said)
+        several = predict([tmp_path / name, tmp_path / name], learn)
+        assert several.note.startswith("⚠ 2 pictures") if said else not several.note
+        assert not said or "⚠ 2 pictures" in str(several)
+
     def test_a_grey_model_sees_grey(self, photos):
         from fastai.vision.all import (
             CategoryBlock,

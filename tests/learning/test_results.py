@@ -166,6 +166,42 @@ class TestTheNumbersAreFastais:
             np.testing.assert_allclose(results(learn).losses, fastai_pass(learn, "valid")[2], atol=1e-5)
             assert loss.reduction == reduction
 
+    def test_the_loss_as_fastai_averages_it_is_said_where_it_is_another(self, photos):
+        import torch
+        from fastai.vision.all import CrossEntropyLossFlat
+
+        learn = small_learner(
+            from_folder(photos), 3, loss_func=CrossEntropyLossFlat(weight=torch.tensor([1.0, 5.0, 0.2]))
+        )
+        with learn.no_bar(), learn.no_logging():
+            valid_loss = float(learn.validate()[0])
+        found = results(learn)
+        assert found.loss == pytest.approx(valid_loss, rel=0.02)  # its batches are of another size
+        assert f"mean loss {found.losses.mean():.4f} an item, {found.loss:.4f} as fastai averages it" in repr(found)
+        plain = results(small_learner(from_folder(photos), 3))
+        assert plain.loss == pytest.approx(plain.losses.mean(), rel=1e-4)
+        assert "as fastai averages it" not in repr(plain)
+
+    def test_classes_without_an_item_are_one_row(self, photos):
+        from fastai.vision.all import (
+            CategoryBlock,
+            DataBlock,
+            FuncSplitter,
+            ImageBlock,
+            Resize,
+            get_image_files,
+            parent_label,
+        )
+
+        block = DataBlock(
+            (ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, item_tfms=Resize(32),
+            splitter=FuncSplitter(lambda file: file.parent.name == min(p.name for p in photos.iterdir()) and file.stem < "05"),
+        )  # fmt: skip
+        dls = block.dataloaders(photos, bs=8, num_workers=0)
+        shown = repr(results(small_learner(dls, 3)))
+        assert "2 classes without an item" in shown
+        assert sum(name in shown.split("precision")[1].split("Most")[0] for name in dls.vocab) == 1
+
     def test_a_loss_that_only_knows_the_mean_is_taken_item_by_item(self, photos):
         from torch.nn.functional import cross_entropy
 

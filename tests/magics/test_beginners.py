@@ -224,3 +224,41 @@ def test_a_column_that_is_not_there_and_a_list_of_files(shell, pictures):
     shell.user_ns["df"] = pd.DataFrame({"file": shell.user_ns["files"], "label": ["a"] * 20 + ["b"] * 20})
     assert "Did you mean 'label'?" in answer(shell, "%%datablock dls --from df\nget_y = ColReader('lbl')")
     assert "pd.DataFrame({'file': files, 'label': labels})" in answer(shell, "%datablock dls --from files")
+
+
+@pytest.mark.parametrize("option", ["--save best", "--lr auto"])
+def test_a_place_for_weights_that_cannot_be_written_is_told_before_training(room, option):
+    room.run("%datablock dls --from small --show 0")
+    room.user_ns["dls"].path = Path("/proc/nothing")
+    said = answer(room, f"%train dls tiny --epochs 1 {option}")
+    assert "'/proc/nothing/models' cannot be written" in said
+    assert "dls.path = Path(" in said
+
+
+def test_a_table_goes_into_a_folder_that_is_made_or_the_place_is_named(room, capsys):
+    room.run("%datablock dls --from small --show 0")
+    room.run("%train dls tiny --epochs 1 --no-pretrained --no-check")
+    room.run("%predict flat --csv out/new/table.csv")
+    assert Path("out/new/table.csv").is_file()
+    assert "'/proc/table.csv' cannot be written" in answer(room, "%predict flat --csv /proc/table.csv")
+
+
+def test_a_rate_that_lr_find_cannot_tell(room, monkeypatch):
+    """A loss that rises at once ends `lr_find` after a step or two."""
+    import torch
+    from fastai.vision.all import BaseLoss
+
+    room.run("%datablock dls --from small --show 0")
+    calls = []
+
+    class Rising(torch.nn.Module):
+        reduction = "mean"
+
+        def forward(self, outputs, targets):
+            calls.append(1)
+            return outputs.sum() * 0 + 10.0 ** len(calls)
+
+    room.user_ns["dls"].train_ds.loss_func = BaseLoss(Rising, flatten=False)
+    said = answer(room, "%train dls tiny --epochs 1 --lr auto --no-check")
+    assert "lr_find broke off before there was a valley" in said
+    assert "--lr 0.005" in said

@@ -13,6 +13,7 @@ from ...render import short_path
 from ..folders import SNIFFED, image_format
 from ..image_files import ImageFile
 from ..listing import Listing, common_folder
+from ..opening import DEEP
 from ..report import Finding
 from .labels import clean
 
@@ -162,16 +163,14 @@ def storage(listing: Listing, photos: dict[Path, ImageFile]) -> Iterator[Finding
             "sixteen-bit",
             "warning",
             [p for p in whole if p.mode.startswith("I")],
-            ("picture has more than 8 bits a pixel", "pictures have more than 8 bits a pixel"),
-            "converted to RGB every value above 255 is cut to white",
+            *_deep("I"),
             "Scale them to 0 … 255 and save them again.",
         ),
         (
             "float",
             "warning",
             [p for p in whole if p.mode == "F"],
-            ("picture holds fractions", "pictures hold fractions"),
-            "converted to RGB they are cut to whole numbers, so that values between 0 and 1 turn black",
+            *_deep("F"),
             "Scale them to 0 … 255 and save them again.",
         ),
     ]
@@ -197,6 +196,11 @@ def storage(listing: Listing, photos: dict[Path, ImageFile]) -> Iterator[Finding
                 [photo.path for photo in found],
                 details={photo.path: photo.mode for photo in found} if kind != "animated" else {},
             )
+
+
+def _deep(mode: str) -> tuple[tuple[str, str], str]:
+    one, several, lost = DEEP[mode]
+    return (one, several), lost
 
 
 def _in_one_class(listing: Listing, photos: list[ImageFile]) -> str:

@@ -75,6 +75,7 @@ def label_checks(listing: Listing) -> Iterator[Finding]:
             items,
         )
     named = {label: n for label, n in counts.items() if not is_blank(label)}
+    yield from _vocabulary(listing, named)
     if len(named) == 1 and not listing.multi:
         only = next(iter(named))
         how = f"all {total:,} pictures lie in the one class folder" if listing.kind == "folder" else "every item is"
@@ -100,6 +101,34 @@ def label_checks(listing: Listing) -> Iterator[Finding]:
     yield from _alike(listing, named)
     if listing.kind == "folder":
         yield from _stray(listing)
+
+
+def _vocabulary(listing: Listing, named: dict[Any, int]) -> Iterator[Finding]:
+    """Find labels that a vocabulary of somebody's own has not, and classes of it that no item has."""
+    if listing.vocab is None:
+        return
+    classes = set(map(str, listing.vocab))
+    train = counts_of(listing, "train")
+    unknown = sorted((label for label in named if str(label) not in classes), key=str)
+    if any(label in train for label in unknown):  # one that fastai made of the training labels has all of these
+        n = sum(named[label] for label in unknown)
+        yield Finding(
+            "not-in-vocab",
+            "error",
+            f"{number(n, 'item is', 'items are')} labelled {few(map(repr, unknown), 4)}, which the vocabulary "
+            f"({few(map(repr, listing.vocab), 6)}) lacks: training stops at such a label.",
+            "Add them to it, or leave vocab out: the training labels make one.",
+            unknown,
+        )
+    unused = sorted(classes - set(map(str, named)) - {"#na#"})
+    if unused:
+        yield Finding(
+            "unused-class",
+            "warning",
+            f"No item is labelled {few(map(repr, unused), 4)}, which the vocabulary has.",
+            "Look for a class that is spelled in another way, or leave it out of vocab.",
+            unused,
+        )
 
 
 def _alike(listing: Listing, named: dict[Any, int]) -> Iterator[Finding]:
@@ -212,7 +241,8 @@ def split_checks(listing: Listing) -> Iterator[Finding]:
             "class-not-in-train",
             "error",
             f"{number(len(unseen), 'class is', 'classes are')} in the validation set only "
-            f"({few(map(repr, unseen))}): it cannot be learned, and fastai stops at its label.",
+            f"({few(map(repr, unseen))}): {'it' if len(unseen) == 1 else 'they'} cannot be learned, and fastai stops at "
+            f"{'its label' if len(unseen) == 1 else 'their labels'}.",
             "Split so that every class is trained on: another seed, TrainTestSplitter(stratify=…), or more pictures.",
             unseen,
         )
@@ -222,7 +252,7 @@ def split_checks(listing: Listing) -> Iterator[Finding]:
             "class-not-in-valid",
             "warning",
             f"{number(len(untested), 'class is', 'classes are')} missing from the validation set "
-            f"({few(map(repr, untested))}): how well it is told is never measured.",
+            f"({few(map(repr, untested))}): how well {'it is' if len(untested) == 1 else 'they are'} told is never measured.",
             "Set aside more, or split each class alike: TrainTestSplitter(stratify=…).",
             untested,
         )
