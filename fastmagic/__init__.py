@@ -28,7 +28,7 @@ _PUBLIC = {
     "fetch": "data.gather.images",
     "images": "data.gather.images",
     "LossPlot": "panels.loss_plot",
-    "models": "learning.architectures",
+    "models": "learning.models",
     "pixels": "panels.pixels",
     "predict": "learning.predict",
     "predictor": "panels.predictor",
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from .data.explain import explain
     from .data.gather.images import fetch, images
     from .errors import FastmagicError
-    from .learning.architectures import models
     from .learning.control import Control
     from .learning.embed import embed
+    from .learning.models import models
     from .learning.predict import predict
     from .learning.results import results
     from .learning.tiny import tiny

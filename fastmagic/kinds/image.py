@@ -34,7 +34,8 @@ from ..errors import (
     few,
     number,
 )
-from ..learning.architectures import DEFAULT, default, find, fixed_size, require_weights
+from ..learning.architectures import find, fixed_size
+from ..learning.at_hand import DEFAULT, default, require_weights, weights_argument
 from ..learning.weights import weights_lines
 from ..render import Drawing, figure_png, new_figure, short_path
 from .kind import Asked, Kind, Learning, plain_loaders, rebatched, steps
@@ -131,6 +132,8 @@ class Image(Kind):
         arguments = ["dls", arch.source]
         if own_weights:
             arguments.append("pretrained=False")
+        elif argument := weights_argument(arch):
+            arguments.append(argument)
         if channels != 3:
             arguments.append(f"n_in={channels}")
         if scratch and epochs > 0:

@@ -263,7 +263,9 @@ def _live(call: Call) -> Any:
 
 @magic(
     Option("pattern", "shell wildcards, as in 'convnext*'; a plain word matches anywhere", _Pattern()),
+    Option("--at-hand", "only those whose pretrained weights are on this machine: they train without internet"),
     examples="""
+        %models --at-hand
         %models resnet
         %models 'convnext_tiny*'
         names = %models resnet                  # a list of names
@@ -272,14 +274,14 @@ def _live(call: Call) -> Any:
 )
 def models(call: Call) -> Any:
     """List architectures of fastai, timm and torchvision by pattern, and whether weights are at hand."""
-    from ..learning.architectures import models as list_models
+    from ..learning.models import models as list_models
 
     pattern = str(call.options["pattern"] or "*")
     if call.options["code"]:
         wild = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
         print(f"import timm\n\nnames = timm.list_models({wild!r}) + timm.list_pretrained({wild!r})\nprint(names)")
         return
-    found = list_models(pattern)
+    found = list_models(pattern, at_hand=call.options["at_hand"])
     call.show(found)
     return found.names
 

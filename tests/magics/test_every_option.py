@@ -318,6 +318,14 @@ def _(cell):
     assert "resnet18" not in text
 
 
+@heeds("models", "--at-hand")
+def _(cell):
+    text = cell("%models --at-hand")
+    assert "tiny" in text
+    assert "in the box" in text
+    assert "to download" not in text
+
+
 @heeds("models", "--into")
 def _(cell):
     cell("%models resnet3* --into names")
