@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,14 @@ def found_otherwise(frame: Any, folder: Path) -> Table | None:
         return None
     named = [c for c in frame.columns if rank(c, FILE_COLUMNS) < len(FILE_COLUMNS)]
     named = named or [c for c in frame.columns[:1] if frame[c].dtype.kind == "O"]
+    some = frame.iloc[:: max(1, len(frame) // 100)]
     for column in sorted(named, key=lambda name: rank(name, FILE_COLUMNS)):
-        for values, code, note in _other_names(frame[column], column, folder):
-            mended = frame.assign(**{str(column): values})
-            columns = read_columns(mended, folder)
+        for mend, code, note in _other_names(frame[column], column, folder):
+            columns = read_columns(some.assign(**{str(column): mend(some[column])}), folder)
             if columns.file == column and columns.exist > before:
-                key = str(column) if str(column).isidentifier() else ""
-                code = f".assign({key}={code})" if key else f".assign(**{{{column!r}: {code}}})"
-                return Table(mended, code, [note])
+                key = f"{column}=" if str(column).isidentifier() else ""
+                code = f".assign({key}{code})" if key else f".assign(**{{{column!r}: {code}}})"
+                return Table(frame.assign(**{str(column): mend(frame[column])}), code, [note])
     return None
 
 
@@ -145,53 +146,66 @@ def found_fix(frame: Any, folder: Path, name: str) -> str:
     return f"{found.notes[0][0].upper()}{found.notes[0][1:]}: {name} = {name}{found.code}" if found is not None else ""
 
 
-def _other_names(values: Any, column: Any, folder: Path) -> Iterator[tuple[Any, str, str]]:
-    """Yield other ways to read a column that may name files: the values, the code, and what is said of it."""
-    if not isinstance(column, str) or values.dtype.kind not in "Oiu":
+def _other_names(values: Any, column: Any, folder: Path) -> Iterator[tuple[Callable[[Any], Any], str, str]]:
+    """Yield other ways to read a column that may name files: what it is put through, the code, and what is said."""
+    if not isinstance(column, str) or values.dtype.kind not in "Oiu" or not len(values):
         return
     here = f"lambda df: df[{column!r}]"
-    some = few_of(values, 20)
     if values.dtype.kind in "iu":
         if values.min() >= 0:
             for width in range(len(str(values.max())), 13):
                 form = f"{{:0{width}d}}"
-                yield values.map(form.format), f"{here}.map({form!r}.format)", f"{column!r} with {width} digits"
-        texts = values.astype(str)
+                yield (
+                    partial(_formatted, form),
+                    f"{here}.map({form!r}.format)",
+                    f"{column!r} with {width} digits",
+                )
         here += ".astype(str)"
-    else:
-        if any("\\" in str(value) for value in some):
-            slashes = values.str.replace("\\", "/", regex=False)
-            yield slashes, f"{here}.str.replace('\\\\', '/', regex=False)", "backslashes are those of Windows"
-        texts = values
-    for part in ("name", "stem"):
-        files = _files_below(folder, part, set(texts.dropna()))
-        if files is None:
+    elif any("\\" in str(value) for value in few_of(values, 20)):
+        code = f"{here}.str.replace('\\\\', '/', regex=False)"
+        yield _slashed, code, "backslashes are those of Windows"
+    if not any(_files_below(folder, set(few_of(values, 200).astype(str)))):
+        return
+    texts = set(values.dropna().astype(str))
+    for part, files in zip(("name", "stem"), _files_below(folder, texts), strict=True):
+        if not files:
             continue
         by = f"{{file.{part}: str(file) for file in get_image_files({str(folder)!r})}}"
-        missing = sum(1 for text in texts if text not in files)
-        rest = f".fillna(df[{column!r}])" if missing else ""
-        found = texts.map(files)
+        rest = f".fillna(df[{column!r}])" if texts - files.keys() else ""
+        places = len({os.path.dirname(file) for file in files.values()})
         yield (
-            found.fillna(texts) if missing else found,
+            partial(_placed, files),
             f"{here}.map({by}){rest}",
-            f"the files lie in {number(len({os.path.dirname(f) for f in files.values()}), 'folder')} below {str(folder)!r}",
+            f"the files lie in {number(places, 'folder')} below {str(folder)!r}",
         )
 
 
-def _files_below(folder: Path, part: str, wanted: set[str]) -> dict[str, str] | None:
-    """Return the image of each of some names, by name or by stem, below a folder; `None` where two have the same."""
+def _formatted(form: str, values: Any) -> Any:
+    return values.map(form.format)
+
+
+def _slashed(values: Any) -> Any:
+    return values.str.replace("\\", "/", regex=False)
+
+
+def _placed(files: dict[str, str], values: Any) -> Any:
+    return values.astype(str).map(files).fillna(values)
+
+
+def _files_below(folder: Path, wanted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the images below a folder that have some names, by name and by stem; none where two have the same."""
     suffixes = image_suffixes()
-    found: dict[str, str] = {}
-    seen = 0
-    for place, folders, names in os.walk(folder, followlinks=True):
+    names: dict[str, str] = {}
+    stems: dict[str, str] = {}
+    seen, twice = 0, [False, False]
+    for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        seen += len(names)
+        seen += len(files)
         if seen > IMAGES:
-            return None
-        for name in names:
-            key = name if part == "name" else name.rpartition(".")[0]
-            if key in wanted and is_image_name(name, suffixes) and not name.startswith("."):
-                if key in found:
-                    return None
-                found[key] = os.path.join(place, name)
-    return found or None
+            return {}, {}
+        for name in files:
+            for i, (found, key) in enumerate(((names, name), (stems, name.rpartition(".")[0]))):
+                if key in wanted and is_image_name(name, suffixes):
+                    twice[i] |= key in found
+                    found[key] = os.path.join(place, name)
+    return {} if twice[0] else names, {} if twice[1] else stems
