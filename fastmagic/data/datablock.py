@@ -140,4 +140,4 @@ def _in_disk_order(get_items: Any) -> bool:
     from fastai.data.transforms import get_files, get_image_files
 
     found = get_items.func if isinstance(get_items, partial) else get_items
-    return found in (get_files, get_image_files)
+    return found is get_files or found is get_image_files

@@ -172,7 +172,8 @@ def _labels_beside(folder: Path, classes: bool) -> tuple[tuple[Path, Table, Colu
             continue
         columns = read_columns(table.frame, folder)
         named = file.stem.lower().startswith(("label", "train"))
-        if columns.exist >= (MOST if classes else 0.01) and (columns.label is not None or (named and not classes)):
+        enough = columns.exist >= MOST if classes else columns.exist > 0
+        if enough and (columns.label is not None or (named and not classes)):
             return (file, table, columns), None
         if named:
             unused = unused or (file, table)

@@ -33,8 +33,9 @@ class Listing:
     a multi-label item has a tuple. `splits` is `None` before a split. `size` is the model's input as (height,
     width) px. `frame` is the table that the items are rows of, in their order; `label_column` holds its labels, joined
     by `delimiter` where there are several, `split_column` tells training from validation; `source` is its file.
-    `unclear` says of a folder why its classes are not known, and what to do. `vocab` are the classes of a `DataLoaders`. `leave_out` is the line
-    that keeps the rows of a table `df` whose files are there. `untold` are the positions of items without the number that is to be predicted.
+    `unclear` says of a folder why its classes are not known, and what to do. `untold` are the positions of items without
+    the number that is to be predicted. `leave_out` is the line that keeps the rows of a table `df` whose files are there.
+    `vocab` are the classes of a `DataLoaders`.
     """
 
     kind: str  # "folder", "table" or "dls"

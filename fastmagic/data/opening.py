@@ -124,7 +124,7 @@ def depth(source: Any) -> str:
         if not isinstance(source, bytes) and Path(source).suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif"):
             return ""
         try:
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source).expanduser()) as image:
                 mode = image.mode
         except Exception:  # whoever opens it says so
             return ""

@@ -359,6 +359,10 @@ def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[
     if columns.split is not None and "splitter" in wanted:
         source, answers["splitter"], left_out = split_by(source, columns)
         why += f", column {columns.split!r} the split{left_out}"
+    if columns.heads:  # of a DataFrame; a file is read again without one
+        why += (
+            f"; the heading {columns.file!r} names a file itself: read the table with header=None, or that row is lost"
+        )
     why = "; ".join([why, *source.notes])
     images = columns.files(source.value.sample(min(SAMPLE, len(source.value)), random_state=0)) if columns.exist else []
     return Worked(answers, why, source, [image for image in images if image is not None])

@@ -278,6 +278,9 @@ def models(call: Call) -> Any:
 
     pattern = str(call.options["pattern"] or "*")
     if call.options["code"]:
+        if call.options["at_hand"]:  # which no library can say
+            print(f"import fastmagic\n\nnames = fastmagic.models({pattern!r}, at_hand=True).names\nprint(names)")
+            return
         wild = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
         print(f"import timm\n\nnames = timm.list_models({wild!r}) + timm.list_pretrained({wild!r})\nprint(names)")
         return

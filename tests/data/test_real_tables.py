@@ -186,6 +186,14 @@ def test_a_dataframe_is_told_the_line_that_mends_it(images):
     assert list(fastmagic.datablock(namespace["df"], bs=4).vocab) == ["bird", "cat"]
 
 
+def test_a_dataframe_that_was_read_without_its_first_row(shell, images, capsys):
+    images()
+    write([f"set/images/{name}" for name in NAMES], heading="")
+    shell.run("import pandas as pd\ndf = pd.read_csv('set/labels.csv')")
+    shell.run("%datablock dls --from df --show 0")
+    assert "the heading 'set/images/000.jpg' names a file itself" in capsys.readouterr().out
+
+
 def test_a_table_that_names_none_of_the_images_is_named(images):
     images()
     write([f"IMG_{i}" for i in range(20)], heading="id,label")

@@ -324,6 +324,7 @@ def _(cell):
     assert "tiny" in text
     assert "in the box" in text
     assert "to download" not in text
+    assert cell.program("%models tiny --at-hand")["names"] == ["tiny"]
 
 
 @heeds("models", "--into")
