@@ -20,8 +20,9 @@ from ..render import short_path
 from .digits import digits
 from .folders import classes_unknown, read_folder
 from .items import _opens_something, vocab
-from .reading import found_fix, read_table
-from .source import beside
+from .plan import plan_of
+from .reading import Table, found_fix, read_table
+from .source import beside, rows_that_are_there, source_of_table
 from .tables import Columns, is_table_name, read_by, read_columns
 
 
@@ -117,14 +118,17 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
         if str(source) == "digits" and not place.exists():
             place = digits()
         if place.is_dir():
+            _no_table(path)
             return list_folder(place)
         if place.is_file() and is_table_name(place):
-            frame = read_table(place).frame
-            return replace(list_table(frame, Path(path) if path is not None else place.parent), source=place)
+            table = read_table(place)
+            columns = read_columns(table.frame, Path(path) if path is not None else place.parent)
+            return _list_file(place, table, columns)
         if place.exists():
             raise AnswerError(f"'{place}' is a file, and only a CSV file can be checked.", "Give its folder.")
         raise NotFoundError(f"There is no folder or CSV file '{place}'.", beside(place))
     if hasattr(source, "loaders"):  # asked first: a tabular DataLoaders hands on `iloc` from its table
+        _no_table(path)
         return list_dls(source)
     if hasattr(source, "iloc"):
         return list_table(source, Path(path) if path is not None else Path())
@@ -134,12 +138,17 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
     )
 
 
+def _no_table(path: Any) -> None:
+    if path is not None:
+        raise AnswerError("`path` is where the file names of a table begin, and this is no table.", "Leave it out.")
+
+
 def list_folder(folder: Path) -> Listing:
     """List a folder of class folders, of `train` and `valid` with class folders inside, of images with a table, …"""
     layout = read_folder(folder)
     if layout.table is not None:
         file, table, columns = layout.table
-        return replace(list_table(table.frame, folder, columns), source=file, root=folder)
+        return replace(_list_file(file, table, columns), root=folder)
     images = layout.images
     labels: list[Any] | None = None
     # As text: the parents of 100,000 paths take a second.
@@ -166,6 +175,12 @@ def list_folder(folder: Path) -> Listing:
         unclear=classes_unknown(folder, layout),
         circular=layout.circular,
     )
+
+
+def _list_file(file: Path, table: Table, columns: Columns) -> Listing:
+    """List a table that was read from a file."""
+    leave_out = rows_that_are_there(source_of_table(file, table), columns)
+    return replace(list_table(table.frame, file.parent, columns), source=file, leave_out=leave_out)
 
 
 def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listing:
@@ -257,8 +272,13 @@ def list_dls(dls: Any) -> Listing:
         delimiter=delimiter,
         untold=untold,
         vocab=vocab(dls) if not TABLE.holds(dls) else None,
-        leave_out=read.leave_out("df") if read is not None else "",
+        leave_out=_leave_out(dls, read) if read is not None else "",
     )
+
+
+def _leave_out(dls: Any, columns: Columns) -> str:
+    plan = plan_of(dls)
+    return columns.leave_out("df") if plan is None else rows_that_are_there(plan.source, columns)
 
 
 def _untold(dls: Any, dataset: Any) -> list[int]:

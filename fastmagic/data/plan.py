@@ -15,7 +15,7 @@ from ..errors import AnswerError, FastmagicError, RefusedError, few, number
 from ..kinds import Kind
 from .answers import Answer
 from .fault import told
-from .source import Source, default_bs, unlabelled
+from .source import Source, default_bs, rows_that_are_there, unlabelled
 from .steps import failing_question
 from .tables import read_by
 
@@ -210,17 +210,9 @@ def _files_gone(plan: Plan) -> AnswerError | None:
     gone = [file for file in files if file is None or not file.is_file()]
     if not gone:
         return None
-    name, read = plan.source.name, plan.source.lines[0]
-    lines = [] if read.startswith("#") else [f"and take `datablock({name})`:", read]
     return AnswerError(
         f"{answer.at}{len(gone):,} of {number(len(files), 'listed file does', 'listed files do')} not exist: {few(gone, 3)}.",
-        "\n".join(
-            [
-                f"Leave them out{',' if lines else ':'} {lines.pop(0) if lines else ''}".rstrip(),
-                *lines,
-                columns.leave_out(name),
-            ]
-        ),
+        f"Leave them out, and take `datablock({plan.source.name})`: {rows_that_are_there(plan.source, columns)}",
         answer.line,
     )
 

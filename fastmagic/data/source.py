@@ -116,6 +116,12 @@ def source_of_table(file: Path, table: Table) -> Source:
     return Source(table.frame, [f"df = {table.code}"], "df", file.parent, table.notes)
 
 
+def rows_that_are_there(source: Source, columns: Columns) -> str:
+    """Return what reads a table and keeps the rows whose files are there, in one line: none of it but the last for a DataFrame."""
+    read = [line for line in source.lines if not line.startswith("#")]
+    return "; ".join([*read, columns.leave_out(source.name)])
+
+
 def refuse_untold(source: Source, column: Any) -> None:
     """Raise where rows of a table do not say what is to be predicted.
 

@@ -162,11 +162,16 @@ def test_some_files_are_missing(images, gone, fastai_can_begin):
     else:  # it opens the first item of each side
         with pytest.raises(AnswerError, match=f"{n} of 20 listed files do not exist") as caught:
             fastmagic.datablock("set/labels.csv", bs=2)
-        fixes.append(caught.value.fix.split("\n", 1)[1])
+        fixes.append(caught.value.fix.split(": ", 1)[1])
     for fix in fixes:
-        namespace = {"Path": Path, "pd": pd, "df": pd.read_csv("set/labels.csv")}
+        namespace = {"Path": Path, "pd": pd}  # what is advised begins with the file: nobody has a `df` yet
         exec(fix, namespace)
         assert len(namespace["df"]) == 20 - n
+    df = pd.read_csv("set/labels.csv").assign(file=lambda df: "set/images/" + df["file"])
+    found = fastmagic.check(df)["missing-file"].fix.split(": ", 1)[1]
+    namespace = {"Path": Path, "df": df}
+    exec(found, namespace)
+    assert len(namespace["df"]) == 20 - n
 
 
 def test_a_dataframe_is_told_the_line_that_mends_it(images):
@@ -235,3 +240,5 @@ def test_check_looks_where_it_is_told(shell, images, capsys):
     assert "--path FOLDER" in capsys.readouterr().out
     shell.run("%check set/labels.csv --path elsewhere")
     assert "nothing wrong" in str(shell.user_ns["report"])
+    with pytest.raises(AnswerError, match="this is no table"):
+        fastmagic.check("elsewhere", path="set")
