@@ -171,11 +171,11 @@ def _labels(label: Any) -> list[Any]:
 
 
 def default_bs(n_train: int) -> int:
-    """Return a batch size that leaves a small set enough steps: fastai's 64 from 1,600 items on, 32, 16, then 8.
+    """Return a batch size that leaves a small set enough steps: fastai's 64 from 1,600 items on, 32, 16, and 8 below 32.
 
     fastai drops the last incomplete training batch, so a batch larger than the set would train on nothing at all.
     """
-    for bs, least in ((64, 1600), (32, 320), (16, 64), (8, 8)):
+    for bs, least in ((64, 1600), (32, 320), (16, 32), (8, 8)):
         if n_train >= least:
             return bs
     return max(1, n_train)

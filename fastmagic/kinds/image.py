@@ -9,8 +9,8 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -111,24 +111,20 @@ class Image(Kind):
         scratch = not asked.pretrained and asked.weights is None
         notes: list[str] = []
         if asked.arch is None and not scratch and asked.weights is None:
-            arch, why = default(asked.offline, ask=not asked.dry)
+            arch, why = default(asked.offline, ask=not asked.dry, small=_small(dls))
             notes += [why] if why else []
         else:
             arch = find(asked.arch if asked.arch is not None else DEFAULT)
-        size, channels = image_size(dls, item), int(item[0].shape[0])
-        recipe = SCRATCH if scratch else TINY if arch.library == "fastmagic" else FINE_TUNE
-        shrink = recipe.size is not None and size > recipe.size and not fixed_size(arch)
+        shown, channels = image_size(dls, item), int(item[0].shape[0])
+        wanted = SCRATCH_SIZE if scratch else TINY_SIZE if arch.library == "fastmagic" else None
+        size = wanted if wanted is not None and shown > wanted and not fixed_size(arch) else None
         own_weights = not asked.pretrained or asked.weights is not None
-        bs = asked.bs or (min(dls.train.bs, recipe.bs) if recipe.bs and plain_loaders(dls) else dls.train.bs)
+        bs = asked.bs or _batch(dls, scratch)
         data = [
             *rebatched(dls, asked.bs, bs, plain_loaders(dls)),
-            *_added_lines(dls, recipe, shrink, channels == 3 and own_weights),
+            *_added_lines(dls, size, augment=scratch, normalize=channels == 3 and own_weights),
         ]
         count = steps(dls, bs)
-        epochs = asked.epochs
-        if epochs is None:
-            enough = max(SCRATCH_EPOCHS, min(20, math.ceil(SCRATCH_STEPS / count)))
-            epochs = enough if scratch else FINE_TUNE_EPOCHS
         arguments = ["dls", arch.source]
         if own_weights:
             arguments.append("pretrained=False")
@@ -136,8 +132,21 @@ class Image(Kind):
             arguments.append(argument)
         if channels != 3:
             arguments.append(f"n_in={channels}")
+        if scratch:
+            recipe, frozen, lr = "one_cycle", 0, SCRATCH_LR
+            usual = max(SCRATCH_EPOCHS, min(20, math.ceil(SCRATCH_STEPS / count)))
+        elif asked.recipe == "fine_tune":
+            recipe, frozen, lr, usual = "fine_tune", 1, None, EPOCHS
+        else:
+            recipe, lr, usual = "head_first", HEAD_LR, EPOCHS
+            frozen = max(HEAD_EPOCHS, min(MOST_HEAD_EPOCHS, math.ceil(HEAD_STEPS / count)))
+            if asked.epochs:  # who asks for one epoch does not wait for ten
+                frozen = min(frozen, asked.epochs)
+            # The statistics of the body's batch norms stay those of its own photos.
+            arguments += ["train_bn=False", "cbs=BnFreeze()"]
+        epochs = usual if asked.epochs is None else asked.epochs
         if scratch and epochs > 0:
-            notes.append(_scratch_note(epochs, bs, data, recipe.size if shrink else size))
+            notes.append(_scratch_note(epochs, bs, data, size or shown))
         library = [arch.library] if arch.library in ("fastmagic", "torchvision") else []
         return Learning(
             name=arch.name,
@@ -145,8 +154,9 @@ class Image(Kind):
             learner=("vision_learner", arguments),
             bs=bs,
             epochs=epochs,
-            fine_tunes=not scratch,
-            lr=recipe.lr,
+            recipe=recipe,
+            freeze_epochs=frozen if asked.freeze_epochs is None else asked.freeze_epochs,
+            lr=lr,
             data=data,
             weights=weights_lines(Path(asked.weights).expanduser(), arch) if asked.weights is not None else [],
             names={
@@ -479,31 +489,39 @@ def _sizes(images: Iterable[Path]) -> Iterable[tuple[int, int]]:
 # ---------------------------------------------------------------- recipes
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """How a network learns best; `None` leaves a thing as the data or fastai have it.
-
-    Attributes:
-        bs: largest batch.
-        size: largest side in px; pictures are augmented too.
-        lr: peak learning rate.
-    """
-
-    bs: int | None = None
-    size: int | None = None
-    lr: float | None = None
-
-
-FINE_TUNE = _Recipe()
+# Pretrained weights. The new layers learn first, on features that stay as they came, batch-norm statistics included; then
+# all layers at small rates. Fine-tuning a few photos otherwise distorts good features (Kumar et al. 2022,
+# https://arxiv.org/abs/2202.10054). `python -m benchmarks.bench_recipe` measures it beside a linear probe and `fine_tune`.
+EPOCHS = 3  # of all layers
+HEAD_LR = 3e-3
+HEAD_EPOCHS, MOST_HEAD_EPOCHS, HEAD_STEPS = 3, 10, 120  # a few photos make few steps an epoch
+BATCHES = 20  # an epoch has, until batches are down to:
+SMALLEST_BATCH = 16
+TINY_SIZE, SMALL = 96, 64  # px; the backbone in the box was trained at 48 to 80, on photos of 64
 # Training from scratch: measured on photos of birds and forests, where fine-tuning's large batches stay at chance.
-SCRATCH = _Recipe(bs=16, size=96, lr=1e-2)
-# The backbone in the box: a narrow network, seen here on a few hundred photos, wants more steps than batches of 64
-# give, and a higher rate. It was trained at 48 to 80 px.
-TINY = _Recipe(bs=32, size=96, lr=5e-3)
-FINE_TUNE_EPOCHS = 3
+SCRATCH_SIZE, SCRATCH_BATCH, SCRATCH_LR = 96, 16, 1e-2
 # Small sets get more epochs from scratch, until there are some 240 steps: with 140, one seed of three made twice the
 # mistakes.
 SCRATCH_EPOCHS, SCRATCH_STEPS = 4, 240
+
+
+def _small(dls: Any) -> bool:
+    """Tell whether the pictures' files are as small as those that the backbone in the box was trained on."""
+    files = [source for source in islice(sources(dls.train.dataset), 20 * SAMPLE) if isinstance(source, Path)]
+    sides = [min(size) for size in _sizes(files[:: max(1, len(files) // SAMPLE)])]
+    return bool(sides) and median(sides) <= SMALL
+
+
+def _batch(dls: Any, scratch: bool) -> int:
+    """Return the batch size to train with: that of the loaders, or smaller ones where these make few steps an epoch."""
+    bs = int(dls.train.bs)
+    if not plain_loaders(dls):
+        return bs
+    if scratch:
+        return min(bs, SCRATCH_BATCH)
+    while bs > SMALLEST_BATCH and len(dls.train.dataset) // bs < BATCHES:
+        bs = max(SMALLEST_BATCH, bs // 2)
+    return bs
 
 
 def first_item(dls: Any) -> tuple[Any, ...]:
@@ -553,13 +571,20 @@ def _target(dls: Any, item: tuple[Any, ...]) -> Target:
     return target
 
 
-def _added_lines(dls: Any, recipe: _Recipe, shrink: bool, normalize: bool) -> list[str]:
-    """Return the line that adds to the transforms of a batch what a recipe wants and the data have not."""
+def _added_lines(dls: Any, size: int | None, augment: bool, normalize: bool) -> list[str]:
+    """Return the line that adds to the transforms of a batch what a recipe wants and the data have not.
+
+    Args:
+        size: side in px that pictures are made, `None` for as they are.
+        augment: whether they are augmented; what the user augments is left as it is, its size too.
+        normalize: whether nobody else will normalise them.
+    """
     from fastai.data.transforms import Normalize
 
     added = []
-    if recipe.size and not _augmented(dls):
-        added.append(f"*aug_transforms(size={recipe.size})" if shrink else "*aug_transforms()")
+    if (augment or size) and not _augmented(dls):
+        given = f"size={size}" if size else ""
+        added.append(f"*aug_transforms({given})" if augment else f"AffineCoordTfm({given})")
     if normalize and not any(isinstance(t, Normalize) for t in dls.train.after_batch.fs):
         added.append("Normalize.from_stats(*imagenet_stats)")
     return [f"dls.add_tfms([{', '.join(added)}], 'after_batch')"] if added else []

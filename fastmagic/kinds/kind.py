@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..data.plan import Plan
     from ..render import Drawing, Shown
 
+# How pretrained weights are trained on: by what was measured to err least, or as fastai does.
+RECIPES = ("head_first", "fine_tune")
 DATA_BLOCK = (
     "blocks", "get_items", "get_x", "splitter", "get_y", "getters", "n_inp", "item_tfms", "batch_tfms", "dl_type",
 )  # fmt: skip
@@ -33,6 +35,8 @@ class Asked:
 
     arch: str | Callable[..., Any] | None = None
     epochs: int | None = None
+    freeze_epochs: int | None = None
+    recipe: str | None = None
     bs: int | None = None
     pretrained: bool = True
     weights: str | Path | None = None
@@ -49,8 +53,9 @@ class Learning:
         target: what the model answers.
         learner: the function that makes it, and its arguments before `metrics`: ("vision_learner", ["dls", "resnet18"]).
         bs: batch size.
-        epochs: passes over the data.
-        fine_tunes: the weights are pretrained: `fine_tune` instead of `fit_one_cycle`.
+        epochs: passes over the data; with pretrained weights those in which all layers train.
+        recipe: "one_cycle" over all layers, or one of `RECIPES` where the weights are pretrained.
+        freeze_epochs: passes before those, in which the new layers train alone.
         lr: peak learning rate, `None` for fastai's own.
         data: lines before the learner, which make its view of the data.
         weights: lines after it.
@@ -67,7 +72,8 @@ class Learning:
     learner: tuple[str, list[str]]
     bs: int
     epochs: int
-    fine_tunes: bool = False
+    recipe: str = "one_cycle"
+    freeze_epochs: int = 0
     lr: float | None = None
     data: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)

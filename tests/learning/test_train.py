@@ -87,7 +87,7 @@ def test_the_printed_program_gives_the_same_losses_in_a_fresh_process(
     assert same == losses(learn)
 
 
-def test_fine_tuning_is_what_the_plain_lesson_does(shapes, tmp_path, monkeypatch, resnet_in_cache):
+def test_the_recipe_fine_tune_is_what_the_plain_lesson_does(shapes, tmp_path, monkeypatch, resnet_in_cache):
     from fastai.vision.all import (
         CategoryBlock,
         DataBlock,
@@ -113,7 +113,7 @@ def test_fine_tuning_is_what_the_plain_lesson_does(shapes, tmp_path, monkeypatch
     plain = vision_learner(plain_dls, resnet18, metrics=error_rate)
     with plain.no_bar(), plain.no_logging():
         plain.fine_tune(1)
-    ours = fastmagic.train(block.dataloaders(shapes, bs=32), "resnet18", epochs=1)
+    ours = fastmagic.train(block.dataloaders(shapes, bs=32), "resnet18", epochs=1, bs=32, recipe="fine_tune")
     assert losses(ours) == losses(plain)
 
 
@@ -184,7 +184,7 @@ def test_cached_weights_are_used_without_internet(dls, no_internet, resnet_in_ca
     import torch
 
     assert learn.opt is not None
-    assert "fine_tune(1)" in fastmagic.code(learn)
+    assert "learn.freeze()" in fastmagic.code(learn)
     # The stem is among the layers trained least; it still is what the file holds, not a random start.
     stem = torch.load(resnet_in_cache, weights_only=True)["conv1.weight"]
     assert torch.allclose(learn.model[0][0].weight, stem, atol=1e-2)
@@ -225,7 +225,7 @@ def test_a_file_of_weights_is_the_start_of_fine_tuning(dls, tmp_path, monkeypatc
     plan = training.plan(dls, "resnet18", weights=file, epochs=1, lr=1e-6)
     learn = plan.run()
     assert torch.allclose(learn.model[0][0].weight, stem, atol=1e-4)
-    assert "fine_tune" in plan.code()
+    assert "learn.freeze()" in plan.code()
 
 
 def test_weights_that_do_not_fit_are_refused(dls, tmp_path, resnet_in_cache):
@@ -481,7 +481,7 @@ def test_the_table_of_epochs_tells_frozen_epochs_from_the_others(dls, resnet_in_
     training.plan(dls, "resnet18", epochs=2).run(watch=[EpochTable(shown.append)], quiet=True)
     lines = shown[-1].text.splitlines()
     assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "error_rate", "time"]
-    assert [line.split("  ")[0].strip() for line in lines[1:]] == ["1 (body frozen)", "1", "2"]
+    assert [line.split("  ")[0].strip() for line in lines[1:]] == ["1 (body frozen)", "2 (body frozen)", "1", "2"]
 
 
 # ---------------------------------------------------------------- typed in a notebook

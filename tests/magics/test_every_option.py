@@ -227,10 +227,16 @@ planned("--save best", "SaveModelCallback(fname='best')")
 planned("--early-stop 2", "EarlyStoppingCallback(patience=2)")
 
 
-@heeds("train", "--freeze-epochs")
+@heeds("train", "--freeze-epochs", "--recipe")
 def _(cell):
-    assert "freeze_epochs=2" in cell("%train dls tiny --freeze-epochs 2 --code")
-    assert "freeze_epochs" not in cell("%train dls tiny --code")
+    assert "learn.fit_one_cycle(2, 0.003)  # the new layers" in cell("%train dls tiny --freeze-epochs 2 --code")
+    assert "learn.fit_one_cycle(2, 0.003)" not in cell("%train dls tiny --code")
+    assert "freeze_epochs=2" in cell("%train dls tiny --recipe fine_tune --freeze-epochs 2 --code")
+    assert "learn.fine_tune(3)" in cell("%train dls tiny --recipe fine_tune --code")
+    with pytest.raises(FastmagicError, match="train in one cycle"):
+        cell("%train dls resnet18 --no-pretrained --recipe fine_tune --code")
+    with pytest.raises(FastmagicError, match="finetune"):
+        cell("%train dls tiny --recipe finetune")
 
 
 @heeds("train", "--no-pretrained")
