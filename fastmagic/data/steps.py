@@ -169,6 +169,7 @@ def _given(transform: Any) -> str:
     names = [getattr(getattr(f, "func", f), "__name__", type(f).__name__) for f in merged][1:]
     also = [f"with {name.strip('_').removesuffix('_mat').removesuffix('Coord').lower()}" for name in names]
     text = " ".join(str(getattr(transform, "name", "")).partition(" -- ")[2].split()).strip("{}")
+    text = re.sub(r",\s*(?:device|dtype)=[^,()]+", "", text)  # of tensors that lie on a GPU or are in double precision
     text = re.sub(r"tensor\(([^()]*)\)", lambda m: f"({re.sub(r'[^0-9.,e+-]', '', m[1]).strip(',')})", text)
     text = re.sub(r"np\.\w+\(([^()]*)\)", r"\1", text)
     text = re.sub(r"<[\w.]*\.(\w+): [^>]*>", r"\1", text)

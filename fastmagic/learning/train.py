@@ -81,7 +81,7 @@ def train(
     Args:
         dls: fastai `DataLoaders` of pictures or of a table, with a category, several categories or numbers as target.
         arch: a name from fastai, timm or torchvision, `tiny` (the backbone that comes with fastmagic), or a function
-            that makes a model. By default resnet18; where its weights cannot be had, `tiny`.
+            that makes a model. By default resnet18; where its weights cannot be had, the best of what is at hand.
         epochs: passes over the training set; with pretrained weights those of all layers, 3, and 0 leaves these as they
             came; at least 4 from scratch, at least 3 for a table.
         lr: peak learning rate, of the new layers where there are some: all layers then take a third of it at most, and the

@@ -103,8 +103,8 @@ def _metric_names() -> list[str]:
     Option("dls", "the DataLoaders; default: the newest", Variable("DataLoaders")),
     Option(
         "arch",
-        "an architecture of fastai, timm or torchvision, tiny, or a variable; default: resnet18 (tiny, which comes "
-        "with fastmagic, where its weights cannot be had)",
+        "an architecture of fastai, timm or torchvision, tiny, or a variable; default: resnet18, and where its weights "
+        "cannot be had the best of what is at hand",
         _Architecture(),
     ),
     Option(
@@ -146,7 +146,7 @@ def _metric_names() -> list[str]:
     Option("--detach", "give the prompt back at once; NAME is bound at its end, training steers it and has .learn"),
     Option("--inline", "train in the main thread, for callbacks that insist on it"),
     examples="""
-        %train                                    # the newest DataLoaders, resnet18
+        %train                                    # the newest DataLoaders, the best weights at hand
         %train dls resnet18 --epochs 3 --into learn
         %train dls convnext_tiny.in22k --lr auto --metrics accuracy,F1Score(average='macro')
         %train dls tiny                           # needs no internet: it comes with fastmagic
@@ -279,8 +279,9 @@ def _live(call: Call) -> Any:
 @magic(
     Option("pattern", "shell wildcards, as in 'convnext*'; a plain word matches anywhere", _Pattern()),
     Option("--at-hand", "only those whose pretrained weights are on this machine: they train without internet"),
+    Option("--speed", "measure how many pictures a second this machine predicts and trains on; it takes seconds each"),
     examples="""
-        %models --at-hand
+        %models --at-hand --speed
         %models resnet
         %models 'convnext_tiny*'
         names = %models resnet                  # a list of names
@@ -288,7 +289,7 @@ def _live(call: Call) -> Any:
     gives="",
 )
 def models(call: Call) -> Any:
-    """List architectures of fastai, timm and torchvision by pattern, and whether weights are at hand."""
+    """List architectures of fastai, timm and torchvision by pattern: parameters, speed, and whether weights are at hand."""
     from ..learning.models import models as list_models
 
     pattern = str(call.options["pattern"] or "*")
@@ -299,7 +300,7 @@ def models(call: Call) -> Any:
         wild = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
         print(f"import timm\n\nnames = timm.list_models({wild!r}) + timm.list_pretrained({wild!r})\nprint(names)")
         return
-    found = list_models(pattern, at_hand=call.options["at_hand"])
+    found = list_models(pattern, at_hand=call.options["at_hand"], speed=call.options["speed"])
     call.show(found)
     return found.names
 

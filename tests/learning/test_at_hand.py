@@ -16,7 +16,7 @@ import torch
 
 import fastmagic
 from fastmagic.errors import FastmagicError, NotFoundError, WeightsError
-from fastmagic.learning import at_hand
+from fastmagic.learning import at_hand, speed
 from fastmagic.learning.architectures import find
 from fastmagic.learning.train import plan
 
@@ -140,6 +140,44 @@ def test_what_is_at_hand_is_listed():
     with pytest.raises(NotFoundError, match="No weights on this machine fit 'convnext'") as caught:
         fastmagic.models("convnext", at_hand=True)
     assert LITE in caught.value.fix
+
+
+def test_parameters_are_counted_without_making_them_and_kept(cache):
+    import torchvision
+
+    known = {"resnet18": 11_689_512, LITE: 4_652_008, "vit_h_14": 632_045_800}
+    assert {name: speed.parameters(find(name)) for name in known} == known
+    assert speed.parameters(find("tiny")) == sum(p.numel() for p in fastmagic.tiny(pretrained=False).parameters())
+    assert torchvision.__version__ in (cache / "fastmagic" / "architectures.json").read_text()
+    assert "11.7 M" in str(fastmagic.models("resnet18"))
+    (cache / "fastmagic" / "architectures.json").write_text('{"cut')
+    assert speed.parameters(find("resnet18")) == known["resnet18"]
+
+
+def test_speed_is_measured_when_asked_for_and_shown_from_then_on(cache):
+    assert "predicts" not in str(fastmagic.models("tiny"))
+    measured = str(fastmagic.models("tiny", limit=1, speed=True))
+    found = speed.kept_speed(find("tiny"))
+    assert found.forward > found.training > 0
+    assert f"{found.forward:,.0f}/s" in measured
+    listed = str(fastmagic.models(at_hand=True))
+    assert f"{found.training:,.0f}/s" in listed
+    lite = next(line for line in listed.splitlines() if line.startswith(LITE))
+    assert lite.split()[4:6] == ["–", "–"]
+
+
+def test_what_cannot_be_measured_is_named_with_the_reason(cache, monkeypatch):
+    def out_of_memory(arch):
+        raise RuntimeError("not enough memory: you tried to allocate 9 GB")
+
+    monkeypatch.setattr(speed, "_make", out_of_memory)
+    shown = str(fastmagic.models("tiny", limit=1, speed=True))
+    assert "tiny could not be measured: not enough memory" in shown
+
+
+def test_where_nothing_can_be_kept_it_is_found_out_again(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing")
+    assert speed.parameters(find("tiny")) == speed.parameters(find("tiny")) > 2e6
 
 
 def test_where_nothing_is_at_hand_the_line_names_what_brings_it(without):

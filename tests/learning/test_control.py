@@ -116,7 +116,7 @@ def test_one_more_epoch_is_trained_at_the_end_and_stands_in_the_program(dls):
     learn, _ = run(dls, control, At(3, control.one_more), At(4, lambda: control.scale_lr(0.5)), epochs=1)
     assert len(learn.recorder.losses) == 6  # of the last fit
     program = fastmagic.code(learn)
-    assert "learn.fit_one_cycle(1, 0.01 / 10)" in program
+    assert "learn.fit_one_cycle(1, 0.001)" in program
     assert "# by hand, from epoch 1, batch 5: the schedule's learning rates times 0.5" in program
 
 

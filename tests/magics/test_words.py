@@ -121,7 +121,7 @@ def test_errors_can_be_told_apart(shell, shapes, monkeypatch):
     dls = fastmagic.datablock(shapes, bs=8)
     cases = {
         NotFoundError: lambda: fastmagic.datablock("no_such_folder"),
-        AnswerError: lambda: fastmagic.train(dls, epochs=0),
+        AnswerError: lambda: fastmagic.train(dls, "tiny", epochs=-1),
         RefusedError: lambda: fastmagic.datablock(shapes / "disc"),
         WeightsError: lambda: fastmagic.train(dls, weights=__file__),
         errors.UnreadableError: lambda: fastmagic.predict(b"no picture", fastmagic.train(dls, "tiny", epochs=1)),

@@ -202,6 +202,18 @@ def test_the_steps_say_what_transforms_were_given_and_which_change_nothing(learn
     assert not by_name["Normalize"]["same"]
 
 
+def test_tensors_on_another_device_or_in_another_precision_are_told_alike():
+    import torch
+    from fastai.vision.all import Normalize
+
+    from fastmagic.data.steps import _given
+
+    plain = _given(Normalize(torch.tensor([0.5, 0.25]), torch.tensor([1.0, 2.0])))
+    assert plain.startswith("mean=(0.5000,0.2500)")
+    assert _given(Normalize(torch.tensor([0.5, 0.25]).double(), torch.tensor([1.0, 2.0]).double())) == plain
+    assert _given(Normalize(torch.zeros(2, device="meta"), torch.ones(2))).count("meta") == 0
+
+
 def test_rolling_again_draws_anew_and_the_same_roll_gives_the_same(learn):
     panel = fastmagic.pixels(learn.dls, index=5)
 
