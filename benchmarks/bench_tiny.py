@@ -89,17 +89,20 @@ def bears() -> None:
     from sklearn.neighbors import KNeighborsClassifier
 
     import fastmagic
+    from fastmagic.learning.embed import LITE, OWN
     from fastmagic.learning.train import plan
 
     folder = _photos("bears_raw")
-    found = fastmagic.embed(folder, progress=None)
-    labels = np.array([item.parent.name for item in found.items])
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    for name, model in (
-        ("linear probe", LogisticRegression(C=10, max_iter=5000)),
-        ("5 nearest", KNeighborsClassifier(5, metric="cosine")),
-    ):
-        print(f"bears_raw, {name:<13} {1 - cross_val_score(model, found.vectors, labels, cv=folds).mean():.1%} wrong")
+    for backbone in (OWN, LITE):
+        found = fastmagic.embed(folder, None, backbone)
+        labels = np.array([item.parent.name for item in found.items])
+        for name, model in (
+            ("linear probe", LogisticRegression(C=10, max_iter=5000)),
+            ("5 nearest", KNeighborsClassifier(5, metric="cosine")),
+        ):
+            wrong = 1 - cross_val_score(model, found.vectors, labels, cv=folds).mean()
+            print(f"bears_raw, {name:<13} on {backbone.name}'s vectors {wrong:.1%} wrong")
     for arch, options in (("tiny", {}), ("resnet18", {"pretrained": False})):
         wrong = []
         for _, valid in folds.split(found.vectors, labels):
@@ -119,6 +122,7 @@ def copies() -> None:
 
     import fastmagic
     from fastmagic.data.image_files import near_pairs, read_images, same_image
+    from fastmagic.learning.embed import LITE, OWN
 
     with tempfile.TemporaryDirectory() as scratch:
         originals = sorted(
@@ -168,9 +172,11 @@ def copies() -> None:
         report("perceptual hash (%check)", [(whole[a].path, whole[b].path) for a, b in near_pairs(whole)])
         loose = _hash_pairs(whole, 8)
         report("perceptual hash, ≤ 8 bits", loose)
-        found = fastmagic.embed(files, progress=None)
-        for similarity in (0.95, 0.96, 0.97, 0.98):
-            report(f"embeddings, ≥ {similarity}", [pair[:2] for pair in found.near_duplicates(similarity)])
+        for backbone in (OWN, LITE):
+            found = fastmagic.embed(files, None, backbone)
+            for similarity in (backbone.same, backbone.same + 0.03):
+                pairs = [pair[:2] for pair in found.near_duplicates(similarity)]
+                report(f"{backbone.name}'s vectors, ≥ {similarity:.2f}", pairs)
 
 
 def photos() -> None:
@@ -207,6 +213,7 @@ class Grouped:
     def __call__(self, items: Sequence[Path]) -> tuple[list[int], list[int]]:
         import fastmagic
         from fastmagic.data.image_files import Groups, read_images, same_image
+        from fastmagic.learning.embed import OWN
 
         order = sorted(items)  # a folder's own order differs from disk to disk
         read = read_images(order)
@@ -215,7 +222,7 @@ class Grouped:
         for members in same_image([read[file] for file in order]):
             for other in members[1:]:
                 join(members[0], other)
-        for a, b, _ in fastmagic.embed(order, progress=None).near_duplicates():
+        for a, b, _ in fastmagic.embed(order, None, OWN).near_duplicates():
             join(position[a], position[b])
         group = {file: file for file in order}
         for members in join.groups():

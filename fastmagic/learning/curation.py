@@ -26,6 +26,7 @@ from ..data.scan import Scan
 from ..errors import AnswerError, FastmagicError, NotFoundError, did_you_mean, few
 from ..progress import Progress
 from . import suspects
+from .embed import better_or_ours
 from .learner_file import as_learner
 from .masks import MaskResults, draws_masks, mask_results
 from .predictions import label_text
@@ -107,6 +108,7 @@ class Curation:
         self.predicted = np.full(count, -1, "int32")
         self.probabilities: Any = None  # the learner's
         self.told: Any = None  # those of a probe that has not seen the label
+        self._seen_by = ""  # whose features that probe, and the odd ones, are told by
         self.features: Any = None
         self._starts: dict[str, int] = {}
         start = 0
@@ -268,10 +270,14 @@ class Curation:
         self._put(suspects.same_queue(photos, self.scan.thumbs, None, splits))
         self.busy.pop("quality", None)
         told()
-        vectors = suspects.embedded(photos, self._going("label same odd", 0.3, 0.8, told))
-        self._put(suspects.same_queue(photos, self.scan.thumbs, vectors, splits, self._going("same", 0.8, 1, told)))
+        vectors = suspects.embedded(photos, self._going("label same odd", 0.3, 0.5, told))
+        self._put(suspects.same_queue(photos, self.scan.thumbs, vectors, splits, self._going("same", 0.5, 1, told)))
         self.busy.pop("same", None)
         told()
+        if self.busy.keys() & {"label", "odd"}:
+            backbone = better_or_ours()
+            self._seen_by = f"the features of {backbone.title}"
+            vectors = suspects.embedded(photos, self._going("label odd", 0.5, 0.8, told), backbone)
         if "label" in self.busy:
             copies = self._copies()
             self.told = suspects.out_of_fold(
@@ -281,8 +287,7 @@ class Curation:
             self.busy.pop("label")
             told()
         if "odd" in self.busy:
-            whose = "the features of the backbone that comes with fastmagic"
-            self._put(suspects.odd_queue(vectors, whose, progress=self._going("odd", 0.8, 1, told)))
+            self._put(suspects.odd_queue(vectors, self._seen_by, progress=self._going("odd", 0.8, 1, told)))
 
     def _read_files(self, told: Callable[[], object]) -> None:
         ended = threading.Event()
@@ -348,7 +353,7 @@ class Curation:
         if self.told is not None:
             rest = ~np.isfinite(judged).all(1)
             judged[rest] = known(self.told[rest])
-            whose = "a linear probe over the features of the backbone that comes with fastmagic"
+            whose = f"a linear probe over {self._seen_by}"
             how.append(f"out-of-fold probabilities of {'training items' if how else 'all items'} by {whose}")
         return suspects.label_queue(self._encoded(), judged, self.vocab, " and ".join(how) or "no probabilities")
 

@@ -1,6 +1,6 @@
 """What of a data set deserves a look: queues of items, worst first, each with how it was found.
 
-Found in what a model says of the items, in features (its own, or those of the backbone in the box), and in what the scan
+Found in what a model says of the items, in features (its own, or those of a pretrained network), and in what the scan
 of the files measured. Nothing here opens a file.
 """
 
@@ -10,16 +10,20 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.image_files import MAX_BITS, MIN_SIDE, Groups, ImageFile, alike, are_near, signs
 from ..data.listing import is_blank
 from ..data.scan import quieten
 from ..progress import Progress
 
+if TYPE_CHECKING:
+    from .embed import Backbone
+
 FOLDS, COMPONENTS = 5, 128
-# Measured on 691 photos of web search: every pair of embeddings at 0.95 or more shows the same photo (saved again,
-# cropped, mirrored), between 0.94 and 0.92 most do not. Where all pictures are alike (video), the bar is higher: a pair
+# Of the backbone that comes with fastmagic. A larger one is no better at this, and takes what is merely alike (noise, frames of
+# a video, spectrograms) for copies. Measured on 691 photos of web search: every pair of embeddings at 0.95 or more shows the
+# same photo (saved again, cropped, mirrored), between 0.94 and 0.92 most do not. Where all pictures are alike (video), the bar is higher: a pair
 # must be ten times as close as two pictures taken at random.
 SIMILARITY, CLOSER = 0.95, 10
 # Of that many items the nearest of all are looked for, beyond that the nearest of so many taken at random.
@@ -207,7 +211,7 @@ def out_of_fold(
 
     The probe is linear discriminant analysis with Ledoit-Wolf shrinkage, of at most 128 principal components, over
     features that were learned elsewhere. Beside multinomial logistic regression, measured on swapped labels of photos and
-    digits, it finds as many or more, in a tenth of the time. On all 288 features, without the components, it is as sure
+    digits, it finds as many or more, in a tenth of the time. On all features, without the components, it is as sure
     of what is wrong as of what is right.
 
     Args:
@@ -307,20 +311,25 @@ def _probe(known: Any, labels: Any, asked: Any, classes: int) -> Any:
 # ---------------------------------------------------------------- pictures that show the same
 
 
-def embedded(photos: Sequence[ImageFile | None], progress: Progress | None = None) -> Any:
-    """Return the vectors of pictures (`fastmagic.embed`), float32, items × 288; rows of NaN for what is no picture.
+def embedded(
+    photos: Sequence[ImageFile | None], progress: Progress | None = None, backbone: Backbone | None = None
+) -> Any:
+    """Return the vectors of pictures (`fastmagic.embed`), float32, items × features; rows of NaN for what is no picture.
 
-    Files whose content was embedded before are not read again.
+    Files whose content was embedded before are not read again. By default by the backbone that comes with fastmagic, whose
+    vectors `same_queue` takes.
     """
     import numpy as np
 
-    from .embed import FEATURES, _network_id, _store, embed
+    from .embed import OWN, embed, network_id, store
 
-    vectors = np.full((len(photos), FEATURES), np.nan, "f4")
+    backbone = backbone or OWN
+    vectors = np.full((len(photos), backbone.features), np.nan, "f4")
     whole = [i for i, photo in enumerate(photos) if photo is not None and not photo.problem]
-    keys = {i: photos[i].sha256 + _network_id() for i in whole}  # type: ignore[union-attr]
-    with _store() as store:
-        known = store.read(list(keys.values()))
+    network = network_id(backbone)
+    keys = {i: photos[i].sha256 + network for i in whole}  # type: ignore[union-attr]
+    with store() as disk:
+        known = disk.read(list(keys.values()))
     missing = []
     for i, key in keys.items():
         if key in known:
@@ -328,7 +337,7 @@ def embedded(photos: Sequence[ImageFile | None], progress: Progress | None = Non
         else:
             missing.append(i)
     if missing:
-        made = embed([photos[i].path for i in missing], progress=progress)  # type: ignore[union-attr]
+        made = embed([photos[i].path for i in missing], progress, backbone)  # type: ignore[union-attr]
         failed = {path for path, _ in made.failed}
         vectors[[i for i in missing if photos[i].path not in failed]] = made.vectors  # type: ignore[union-attr]
     return vectors
@@ -349,7 +358,7 @@ def same_queue(
     Args:
         photos: what the scan found in each file, `None` where it is not known.
         thumbs: gives the thumbnails that confirm a near copy (`Scan.thumbs`).
-        vectors: of `embedded`; without them mirrored and cropped copies are not found.
+        vectors: of `embedded`, by the backbone that comes with fastmagic; without them mirrored and cropped copies are not found.
         splits: "train" or "valid" of each.
         progress: called with (steps done, steps in all).
     """

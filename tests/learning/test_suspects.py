@@ -12,6 +12,7 @@ from fastmagic.data.image_files import ImageFile, read_image
 from fastmagic.data.scan import Scan, measures
 from fastmagic.learning import results as results_module
 from fastmagic.learning import suspects
+from fastmagic.learning.embed import OWN
 from fastmagic.learning.results import results
 
 
@@ -35,7 +36,7 @@ def digits():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         files = sorted(fastmagic.digits().rglob("*.png"))[::3]
-        found = fastmagic.embed(files, progress=None)
+        found = fastmagic.embed(files, None, OWN)
     return found.vectors, np.array([int(file.parent.name) for file in found.items])
 
 
