@@ -173,9 +173,8 @@ def default(
     if package is None:
         return find(OURS), f"{why}: training {OURS}, the backbone that comes with fastmagic. {better()}"
     if small:
-        return find(
-            OURS
-        ), f"{why}: training {OURS}, which comes with fastmagic and knows pictures this small. {better()}"
+        ours = f"training {OURS}, which comes with fastmagic and knows pictures this small"
+        return find(OURS), f"{why}: {ours}. {better()}"
     return find(package.arch), f"{why}: training {package.arch}, whose weights came with {package.name}."
 
 
