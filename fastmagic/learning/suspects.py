@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from .embed import Backbone
 
 FOLDS, COMPONENTS = 5, 128
-# Of the backbone that comes with fastmagic. A larger one is no better at this, and takes what is merely alike (noise, frames of
-# a video, spectrograms) for copies. Measured on 691 photos of web search: every pair of embeddings at 0.95 or more shows the
-# same photo (saved again, cropped, mirrored), between 0.94 and 0.92 most do not. Where all pictures are alike (video), the bar is higher: a pair
-# must be ten times as close as two pictures taken at random.
+# Of the backbone that comes with fastmagic. EfficientNet-Lite0 finds no more planted copies in three times the time, and takes
+# shapes on noise for copies, which ours does not. Measured on 691 photos of web search: every pair of embeddings at 0.95 or
+# more shows the same photo (saved again, cropped, mirrored), between 0.94 and 0.92 most do not. Where all pictures are alike
+# (video), the bar is higher: a pair must be ten times as close as two pictures taken at random.
 SIMILARITY, CLOSER = 0.95, 10
 # Of that many items the nearest of all are looked for, beyond that the nearest of so many taken at random.
 NEIGHBOURS = 20_000
