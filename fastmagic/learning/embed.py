@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from ..data.digits import cache_folder
-from ..errors import FastmagicError, UnreadableError, WeightsError
+from ..errors import AnswerError, FastmagicError, UnreadableError, WeightsError
 from ..progress import Progress, reporting
 from .architectures import OURS
-from .at_hand import PACKAGES
+from .at_hand import EXTRA, PACKAGES
 
 BATCH = 64  # pictures a forward pass
 
@@ -147,7 +147,7 @@ def _same_file(a: Any, b: Any) -> bool:
     return isinstance(a, Path) and isinstance(b, Path) and a.absolute() == b.absolute()
 
 
-def embed(items: Any, progress: Progress | bool | None = True, backbone: Backbone | None = None) -> Embeddings:
+def embed(items: Any, progress: Progress | bool | None = True, backbone: Backbone | str | None = None) -> Embeddings:
     """Return the vectors of pictures, computed by a pretrained network and kept in the user's cache folder.
 
     The mean of a picture's features and of its mirror image's, pooled over the last stage, so that mirrored copies
@@ -157,12 +157,11 @@ def embed(items: Any, progress: Progress | bool | None = True, backbone: Backbon
         items: a folder (with the folders in it), a CSV file, a DataFrame, `DataLoaders`, a glob pattern, one file, or
             a list of files, PIL images, arrays (H×W, H×W×3) or bytes.
         progress: a bar where it takes longer than a second; or a function called with (done, all); `None` for neither.
-        backbone: the network; by default the better one that is at hand, without asking any host: EfficientNet-Lite0 (320
-            features of 128 × 128 px) where `fastmagic[offline]` is installed, else the one that comes with fastmagic (288
-            features of 96 × 96 px), which is some three times as fast.
+        backbone: 'tf_efficientnet_lite0' (320 features of 128 × 128 px) or 'tiny' (288 of 96 × 96 px, some three times as
+            fast); by default the former where `fastmagic[offline]` is installed. No host is asked.
 
     Raises:
-        FastmagicError: there is nothing of that name, or no pictures in it, or the network's package is damaged.
+        FastmagicError: there is nothing of that name, or no pictures in it, or the network's package is damaged or missing.
 
     Example:
         >>> import fastmagic
@@ -172,7 +171,7 @@ def embed(items: Any, progress: Progress | bool | None = True, backbone: Backbon
     """
     import numpy as np
 
-    network = backbone or better()
+    network = _named(backbone) if isinstance(backbone, str) else backbone or better()
     listed = _listed(items)
     vectors: dict[str, Any] = {}
     workers = min(8, 2 * (os.cpu_count() or 1))
@@ -192,6 +191,15 @@ def embed(items: Any, progress: Progress | bool | None = True, backbone: Backbon
         raise UnreadableError(f"None of {len(failed)} pictures can be opened: {failed[0][1]}", "`check` tells which.")
     stacked = np.stack([vectors[keys[i]] for i in kept]) if kept else np.empty((0, network.features))
     return Embeddings([listed[i] for i in kept], stacked.astype("f4"), failed, network)
+
+
+def _named(name: str) -> Backbone:
+    found = next((backbone for backbone in (OWN, LITE) if backbone.name == name), None)
+    if found is None:
+        raise AnswerError(f"No vectors are made by {name!r}.", f"There are {OWN.name} and {LITE.name}.")
+    if found == LITE and PACKAGES[0].file() is None:
+        raise WeightsError(f"{PACKAGES[0].name} is not installed.", f"pip install '{EXTRA}' brings it.")
+    return found
 
 
 def _listed(items: Any) -> list[Any]:

@@ -173,6 +173,16 @@ def test_the_vectors_of_two_networks_are_kept_apart(photos, monkeypatch):
     assert np.array_equal(fastmagic.embed(photos, backbone=embedding.OWN).vectors, own.vectors)
 
 
+def test_the_network_is_named_as_an_architecture_is(photos, monkeypatch):
+    assert fastmagic.embed(photos, backbone="tiny").backbone == embedding.OWN
+    assert fastmagic.embed(photos, backbone="tf_efficientnet_lite0").backbone == embedding.LITE
+    with pytest.raises(fastmagic.FastmagicError, match="There are tiny and tf_efficientnet_lite0"):
+        fastmagic.embed(photos, backbone="resnet18")
+    monkeypatch.setattr(at_hand.Package, "file", lambda self: None)
+    with pytest.raises(WeightsError, match=r"fastmagic\[offline\]"):
+        fastmagic.embed(photos, backbone="tf_efficientnet_lite0")
+
+
 def test_what_is_like_another_picture_is_asked_of_the_same_network(photos, monkeypatch):
     found = fastmagic.embed(photos, backbone=embedding.OWN)
     with Image.open(photos / "05.png") as picture:
