@@ -183,7 +183,7 @@ def test_the_network_is_named_as_an_architecture_is(photos, monkeypatch):
         fastmagic.embed(photos, backbone="tf_efficientnet_lite0")
 
 
-def test_what_is_like_another_picture_is_asked_of_the_same_network(photos, monkeypatch):
+def test_what_is_like_another_picture_is_asked_of_the_same_network(photos):
     found = fastmagic.embed(photos, backbone=embedding.OWN)
     with Image.open(photos / "05.png") as picture:
         assert found.similar(ImageOps.mirror(picture), n=1)[0][0].name == "05.png"
@@ -207,12 +207,11 @@ def test_a_damaged_package_is_told_and_one_that_cannot_be_kept_gives_way(monkeyp
         embedding.network_id.cache_clear()
 
 
-def test_pairs_of_photos_at_the_default_similarity_show_one_photo(shared_data, backbone):
-    """Each pair was looked at: what is not a copy by its bytes or hash is one photo, mirrored, cropped or recoloured."""
+def test_the_default_bar_finds_copies_among_photos_that_have_some_and_none_where_there_are_none(shared_data, backbone):
     folder = shared_data / "bird_or_not" / "forest"
     found = fastmagic.embed(sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".png"))[::2])
     strangers = fastmagic.embed(shared_data / "bears_raw" / "teddy")
     assert not strangers.near_duplicates()
     pairs = found.near_duplicates()
-    assert all(likeness >= backbone.same for *_, likeness in pairs)
+    assert min(likeness for *_, likeness in pairs) >= backbone.same
     assert 0 < len(pairs) < 0.02 * len(found) ** 2 / 2
