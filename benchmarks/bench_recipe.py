@@ -126,7 +126,8 @@ def _probe(learn: Any, test: list[Path], truth: Any) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    body, dls = learn.model[0].eval(), learn.dls
+    dls = learn.dls
+    body = learn.model[0].to(dls.device).eval()
 
     def features(loader: Any) -> tuple[Any, Any]:
         found, labels = [], []

@@ -187,7 +187,7 @@ def test_cached_weights_are_used_without_internet(dls, no_internet, resnet_in_ca
     assert "learn.freeze()" in fastmagic.code(learn)
     # The stem is among the layers trained least; it still is what the file holds, not a random start.
     stem = torch.load(resnet_in_cache, weights_only=True)["conv1.weight"]
-    assert torch.allclose(learn.model[0][0].weight, stem, atol=1e-2)
+    assert torch.allclose(learn.model[0][0].weight.cpu(), stem, atol=1e-2)
 
 
 def test_timm_weights_come_from_the_hubs_cache(dls, no_internet, timm_in_cache):
@@ -213,7 +213,7 @@ def test_a_file_of_weights_is_the_start_of_fine_tuning(dls, tmp_path, monkeypatc
     if kind == "fastai":
         before = fastmagic.train(dls, "resnet18", pretrained=False, epochs=1, save="best")
         file = Path("models/best.pth")
-        stem = before.model[0][0].weight.detach().clone()
+        stem = before.model[0][0].weight.detach().cpu().clone()
     else:
         state = torch.load(resnet_in_cache, weights_only=True)
         stem, file = state["conv1.weight"], resnet_in_cache
@@ -224,7 +224,7 @@ def test_a_file_of_weights_is_the_start_of_fine_tuning(dls, tmp_path, monkeypatc
             save_file(state, file)
     plan = training.plan(dls, "resnet18", weights=file, epochs=1, lr=1e-6)
     learn = plan.run()
-    assert torch.allclose(learn.model[0][0].weight, stem, atol=1e-4)
+    assert torch.allclose(learn.model[0][0].weight.cpu(), stem, atol=1e-4)
     assert "learn.freeze()" in plan.code()
 
 
