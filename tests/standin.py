@@ -480,6 +480,12 @@ def gzipped(data: bytes) -> Callable[[Handler], None]:
     return lambda handler: handler.send(packed, "image/jpeg", Content_Encoding="gzip")
 
 
+def first(fault: Callable[[Handler], None], then: Callable[[Handler], None]) -> Callable[[Handler], None]:
+    """Answer in one way the first time, and in another from then on."""
+    answers = [fault]
+    return lambda handler: (answers.pop() if answers else then)(handler)
+
+
 def busy_then(times: int, then: Callable[[Handler], None], wait: str = "1") -> Callable[[Handler], None]:
     """Answer 429 some times, then properly."""
     left = [times]

@@ -73,11 +73,11 @@ class _Fallback(FileName):
     Option("--engine", "search services, in order (default: all, one after another until there are enough)", _Engine()),
     Option(
         "--license",
-        "open: only public domain, CC0, CC BY and CC BY-SA, with credits (default: any)",
+        "open: only public domain, CC0, CC BY and CC BY-SA, as a search or a manifest says, with credits (default: any)",
         Choice("any", "open"),
     ),
     Option("--max-size", "px of the longer side of a stored photo (default: 400)", Number(int, minimum=16)),
-    Option("--keep-duplicates", "keep photos that show the same as one that is there"),
+    Option("--keep-duplicates", "keep photos that show the same as another, and those that two classes find (else in neither)"),
     Option("--fallback", "a folder to go on with where no photo can be had, or digits", _Fallback()),
     examples="""
         %images bird forest                                # 200 photos of each, in bird_or_forest

@@ -129,11 +129,55 @@ def test_copies_are_kept_once_and_set_aside_with_the_reason(internet):
     assert len(kept(path)) == 10
 
 
-def test_a_photo_found_for_two_classes_is_kept_in_the_first(internet):
+def test_a_photo_found_for_two_classes_is_in_neither(internet):
+    seen = []
+    # The second one is found when the first class has enough: that gets another.
+    internet.photos["forest"][2], internet.photos["forest"][5] = internet.photos["bird"][1], internet.photos["bird"][0]
+    path, _ = images("bird", "forest", n=6, to="set", update=seen.append)
+    assert sorted(Path(name).parent.name for name in kept(path)) == ["bird"] * 6 + ["forest"] * 6
+    twins = [row for row in records(path) if row.get("reason") == manifest.AMBIGUOUS]
+    assert sorted((row["label"], row["status"], row["url"][-5:]) for row in twins) == [
+        ("bird", "refused", "0.jpg"), ("bird", "refused", "1.jpg"),
+        ("forest", "refused", "2.jpg"), ("forest", "refused", "5.jpg"),
+    ]  # fmt: skip
+    assert all((path / row["file"]).is_file() and Path(row["file"]).is_relative_to(REJECTS) for row in twins)
+    assert Image.open(path / twins[0]["file"]).size[0] == 400  # to be looked at
+    assert not any((path / row["of"]).exists() for row in twins if row["label"] == "bird")
+    assert len({(row["label"], row["url"]) for row in records(path)}) == len(records(path))
+    assert "Not kept: 4 × found for several classes" in str(seen[-1])
+    before = kept(path)
+    images("bird", "forest", n=7, to="set")
+    assert len(kept(path)) == 14
+    assert before.items() <= kept(path).items()
+    path, _ = images("bird", "forest", n=6, to="both", keep_duplicates=True)
+    assert len({hashlib.sha256((path / name).read_bytes()).hexdigest() for name in kept(path)}) == 10
+
+
+def test_killed_before_such_a_photo_was_moved_the_next_run_moves_it(internet):
     internet.photos["forest"][2] = internet.photos["bird"][1]
     path, _ = images("bird", "forest", n=6, to="set")
-    twin = next(row for row in records(path) if row["status"] == "duplicate")
-    assert (twin["label"], Path(twin["of"]).parent.name) == ("forest", "bird")
+    row = next(row for row in records(path) if row["label"] == "bird" and row.get("of"))
+    (path / row["file"]).rename(path / row["of"])
+    images("bird", "forest", n=7, to="set")
+    assert (path / row["file"]).is_file()
+    assert sorted(Path(name).parent.name for name in kept(path)) == ["bird"] * 7 + ["forest"] * 7
+    assert row["of"] not in kept(path)
+
+
+def test_a_class_that_an_earlier_run_fetched_loses_nothing_to_another_one(internet):
+    internet.photos["forest"][2] = internet.photos["bird"][1]
+    path, _ = images("bird", n=6, to="set")
+    birds = kept(path)
+    images("forest", n=6, to="set")
+    assert birds.items() <= kept(path).items()
+    assert [row["of"] for row in records(path) if row["status"] == "duplicate"] == [records(path)[1]["file"]]
+
+
+def test_words_that_find_the_same_photos_are_told(internet):
+    internet.photos["kitten"] = internet.photos["cat"] = net.pictures(5, seed=3)
+    with pytest.raises(FastmagicError, match="could be had: 20 were found for several classes") as error:
+        images("kitten", "cat", n=5, to="cats")
+    assert "set the classes apart" in error.value.fix
 
 
 def test_duplicates_are_kept_when_asked_for(internet):
@@ -171,6 +215,8 @@ HTML = b"<!DOCTYPE html><html><body>Sign in</body></html>"
         (net.redirect("file:///etc/passwd"), "refused", "no http or https address"),
         (net.redirect("ftp://example.org/a.jpg"), "refused", "no http or https address"),
         (net.status(503, Retry_After="86400"), "broken", "busy"),
+        (net.body(b"", X_Robots_Tag="nosnippet, noai"), "refused", "its owner does not want it used"),
+        (net.body(b"", X_Robots_Tag="fastmagic: noimageai"), "refused", "its owner does not want it used"),
         (net.body(b"\x00" * 100, Content_Encoding="br"), "broken", "packed in a way"),
         (net.body(b"no gzip", Content_Encoding="gzip"), "broken", "damaged"),
         (net.hang, "broken", "does not answer in time"),
@@ -210,6 +256,43 @@ def test_what_only_takes_a_detour_is_kept(internet, answer):
     internet.extra["photos1.example.org/bird/1.jpg"] = answer
     path, _ = images("bird", n=3, to="birds")
     assert [row["status"] for row in records(path)] == ["kept"] * 3
+
+
+def test_a_server_that_fails_once_and_a_known_host_that_hangs_once_are_asked_again(internet):
+    fine = jpeg(Image.effect_noise((300, 200), 90).convert("RGB"))
+    for i, first in ((1, net.status(500)), (2, net.status(502)), (9, net.hang)):
+        internet.extra[f"photos{i % 8}.example.org/bird/{i}.jpg"] = net.first(first, net.body(jpeg_of(i)))
+    internet.extra["photos3.example.org/bird/3.jpg"] = net.status(404)
+    internet.extra["photos4.example.org/bird/4.jpg"] = net.body(fine, X_Robots_Tag="otherbot: noai")
+    path, _ = images("bird", n=20, to="birds", timeout=3)
+    assert [row["url"][-10:] for row in records(path) if row["status"] != "kept"] == ["bird/3.jpg"]
+    tries = {i: internet.tries[f"photos{i % 8}.example.org/bird/{i}.jpg"] for i in (1, 2, 9, 3, 4)}
+    assert tries == {1: 2, 2: 2, 9: 2, 3: 1, 4: 1}
+
+
+def jpeg_of(seed: int) -> bytes:
+    return net.pictures(1, seed=900 + seed)[0]
+
+
+def test_wikimedias_photos_are_fetched_two_at_a_time(internet):
+    from fastmagic.data.gather.transfer import FEWER
+
+    now, most, lock = [0], [0], threading.Lock()
+
+    def answer(handler):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.1)
+        with lock:
+            now[0] -= 1
+        handler.send(jpeg_of(int(handler.where.strip("/.jpg"))), "image/jpeg")
+
+    internet.faults["upload.wikimedia.org"] = answer
+    path = fastmagic.fetch(
+        [f"https://upload.wikimedia.org/{i}.jpg" for i in range(8)], "photos", say=lambda line: None, update=print
+    )
+    assert (len(kept(path)), most[0]) == (8, FEWER["upload.wikimedia.org"])
 
 
 def test_a_blank_that_ddgs_wrote_as_a_plus_is_tried_as_a_blank(internet):
@@ -355,6 +438,20 @@ def test_open_licences_only_and_credits(internet):
     credits = (path / "CREDITS.md").read_text()
     assert all(row["file"] in credits and row["author"] in credits and row["page"] in credits for row in rows)
     assert any("CREDITS.md" in line for line in said)
+
+
+def test_a_manifest_is_fetched_again_without_what_is_not_free(internet):
+    path, _ = images("bird", n=8, to="all", engine="openverse")
+    again, _ = images(source=path / "manifest.jsonl", to="free", license="open")
+    free = [row["url"] for row in records(path) if "NC" not in row["license"]]
+    assert 0 < len(free) < 8
+    assert [row["url"] for row in records(again)] == free
+    path, _ = images("bird", n=3, to="unknown", engine="bing")
+    with pytest.raises(FastmagicError, match="No photo of 'bird' is freely licensed"):
+        images(source=path / "manifest.jsonl", to="none", license="open")
+    Path("urls.txt").write_text("\n".join(internet.urls("bird")))
+    with pytest.raises(FastmagicError, match="Licences are told by a search only"):
+        images(source="urls.txt", to="none", license="open")
 
 
 def test_open_licences_do_not_hide_others_that_are_there(internet):
@@ -650,6 +747,17 @@ def test_the_gallery_fills_up_and_stays_small(internet):
     assert len(page) < 200_000
     assert "bird    30 of 30" in text
     assert "on the way" not in text
+
+
+def test_why_photos_fail_and_whose_fault_it_is_is_told_while_it_runs(internet):
+    seen = []
+    internet.faults["photos1.example.org"] = net.status(403)
+    internet.latency = 0.3
+    images("bird", n=34, to="set", engine="duckduckgo", update=lambda p: seen.append((str(p), p.html)))
+    text = next(text for text, _ in seen if "Not kept so far" in text)
+    assert "× answers 403 Forbidden" in text
+    assert "5 × answers 403 Forbidden (all from photos1.example.org)." in seen[-1][0]
+    assert "(all from photos1.example.org)." in seen[-1][1]
 
 
 def test_twenty_thousand_candidates_are_not_held_in_memory(internet):

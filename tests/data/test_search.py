@@ -107,6 +107,35 @@ def test_commons_own_way_of_saying_slow_down(internet):
     assert caught.value.kind == "busy"
 
 
+@pytest.mark.parametrize("name", ["openverse", "commons"])
+def test_a_service_that_answers_drop_by_drop_is_given_up(internet, monkeypatch, name):
+    monkeypatch.setattr("fastmagic.data.gather.web.LONGEST_ANSWER", 1.0)
+    internet.faults[HOSTS[name]] = net.slow(b" " * 1_000_000, 20)
+    started = time.monotonic()
+    with pytest.raises(SearchError, match="does not answer in time"):
+        engines()[name].search(Ask("bird photo", "bird"), Web())
+    assert time.monotonic() - started < 10  # of the twenty that the whole answer takes
+
+
+def test_a_service_that_answers_without_end_is_given_up(internet, monkeypatch):
+    monkeypatch.setattr("fastmagic.data.gather.web.LARGEST_ANSWER", 100_000)
+    internet.faults["api.openverse.org"] = net.body(b" " * 1_000_000, "application/json")
+    with pytest.raises(SearchError, match="far too long"):
+        engines()["openverse"].search(Ask("bird photo", "bird"), Web())
+
+
+def test_services_are_told_who_asks_and_where_to_complain(internet):
+    agents = []
+
+    def answer(handler):
+        agents.append(handler.headers["User-Agent"])
+        net.commons(handler)
+
+    internet.faults["commons.wikimedia.org"] = answer
+    assert engines()["commons"].search(Ask("bird photo", "bird"), Web())
+    assert all("fastmagic/" in agent and "+https://" in agent for agent in agents)
+
+
 def test_a_short_wait_that_a_service_asks_for_is_waited(internet):
     internet.faults["api.openverse.org"] = net.busy_then(1, net.openverse, wait="1")
     started = time.monotonic()

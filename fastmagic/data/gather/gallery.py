@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +33,7 @@ class Gathering(Shown):
     ):
         self.notes = list(notes)
         self.shelves = list(shelves[:MANY_CLASSES])
-        self.folder, self.running = folder, running
+        self.folder, self.running, self.seconds = folder, running, seconds
         left = len(shelves) - len(self.shelves)
         more = f" and {left} more classes" if left > 0 else ""
         where = f"{seconds:.0f} s" if running else f"'{folder}'"
@@ -62,10 +62,11 @@ class Gathering(Shown):
         return ["class", "kept", *rejected, *(["on the way"] if self.running else [])], rows
 
     def _below(self) -> str:
+        reasons = f"Not kept{' so far' if self.running else ''}: {self.reasons}." if self.reasons else ""
         if self.running:
-            return self.line.rpartition("(")[2].rstrip(")")
+            return f"{self.seconds:.0f} s. {reasons}".strip()
         where = f"In '{self.folder}'." if any(shelf.counts["kept"] for shelf in self.shelves) else ""
-        return f"{where} {f'Not kept: {self.reasons}.' if self.reasons else ''}".strip()
+        return f"{where} {reasons}".strip()
 
 
 def _kept(shelf: Shelf) -> str:
@@ -75,11 +76,22 @@ def _kept(shelf: Shelf) -> str:
 
 def _reasons(shelves: Sequence[Shelf]) -> str:
     found: Counter[str] = Counter()
+    hosts: dict[str, Counter[str]] = defaultdict(Counter)
     for shelf in shelves:
         found.update(dict(shelf.reasons))
-    listed = [f"{count} × {reason}" for reason, count in found.most_common(4)]
+        for reason, counts in list(shelf.hosts.items()):
+            hosts[reason].update(dict(counts))
+    listed = [f"{count} × {reason}{_from(hosts[reason], count)}" for reason, count in found.most_common(4)]
     rest = sum(found.values()) - sum(count for _, count in found.most_common(4))
     return ", ".join(listed) + (f" and {rest} others" if rest else "")
+
+
+def _from(hosts: Counter[str], count: int) -> str:
+    """Name the host that most of some photos came from, where there is one: it is that host's doing."""
+    for host, most in hosts.most_common(1):
+        if host and count >= 3 and most > count / 2:
+            return f" ({'all' if most == count else most} from {host})"
+    return ""
 
 
 def _row(shelf: Shelf, count: int) -> str:

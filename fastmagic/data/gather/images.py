@@ -9,6 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +67,10 @@ def images(
             the `manifest.jsonl` of an earlier set, which is fetched again and compared.
         engine: one or several of "duckduckgo", "bing", "openverse", "commons", "inaturalist" (and those of entry
             points), in order; by default all, one after another until there are enough.
-        license: "any", or "open" for public domain, CC0, CC BY and CC BY-SA only.
+        license: "any", or "open" for public domain, CC0, CC BY and CC BY-SA only, as the search or a manifest says.
         max_size: px of the longer side of a stored photo; photos are never enlarged.
-        keep_duplicates: keep photos that show the same as one that is there.
+        keep_duplicates: keep photos that show the same as one that is there. Else the same photo is kept once, and one
+            that the searches for two classes find is in neither.
         max_bytes, max_pixels: larger photos are refused.
         timeout: seconds for one photo.
         proxy, ca_bundle: see `Web`; by default from the environment.
@@ -96,6 +99,7 @@ def images(
     web = Web(proxy, ca_bundle)
     notes = _Notes()
     asked: list[Search] = []
+    again = source is not None and str(source).endswith((".jsonl", ".ndjson"))
     if source is None:
         if not wanted:
             raise FastmagicError(
@@ -110,12 +114,13 @@ def images(
     else:
         shelves = shelves_from(source, list(wanted), n)
         if license == "open":
-            raise FastmagicError(
-                "Licences are told by a search only.",
-                "Leave license out: a manifest.jsonl keeps the licences that its search was told.",
-            )
+            if not again:
+                raise FastmagicError(
+                    "Licences are told by a search only, and by the manifest.jsonl that it leaves.",
+                    "Leave license out, and see to it yourself that the photos may be used.",
+                )
+            shelves = [replace(shelf, candidates=_free(shelf)) for shelf in shelves]
     folder = Path(to).expanduser() if to is not None else folder_of([shelf.label for shelf in shelves], source)
-    again = source is not None and str(source).endswith((".jsonl", ".ndjson"))
     if source is not None:
         here = Path(source).expanduser().resolve()
         if folder.resolve() == (here.parent if again else here) or (here.is_dir() and here in folder.resolve().parents):
@@ -246,6 +251,22 @@ def _subject(query: str, suffix: str) -> str:
     while len(words) > 1 and words[-1].lower() in {suffix.lower(), "photo", "photos", "picture", "image"}:
         words.pop()
     return " ".join(words)
+
+
+def _free(shelf: Shelf) -> Iterator[Candidate]:
+    """Return the candidates of a class of which a manifest says that they are freely licensed.
+
+    Raises:
+        FastmagicError: there are none.
+    """
+    free = (candidate for candidate in shelf.candidates if is_open(candidate.record.license))
+    first = next(free, None)
+    if first is None:
+        raise AnswerError(
+            f"No photo of {shelf.label!r} is freely licensed, as far as the manifest says.",
+            "Search for such photos: `images('bird', license='open')`",
+        )
+    return chain([first], free)
 
 
 def _candidates(search: Search) -> Iterator[Candidate]:
@@ -387,6 +408,12 @@ def _nothing(job: Pass, empty: Sequence[Shelf], searches: Sequence[Search]) -> F
     problems = [p for search in searches if any(s.label == search.label for s in empty) for p in search.problems]
     reasons = sum((shelf.reasons for shelf in empty), start=Counter())
     total = sum(sum(s.counts.values()) for s in empty)
+    ambiguous = reasons[manifest.AMBIGUOUS]
+    if ambiguous and ambiguous > reasons.total() / 2:
+        return FastmagicError(
+            f"{cause}: {ambiguous} were {manifest.AMBIGUOUS}.",
+            "Search for words that set the classes apart; with `keep_duplicates=True` such photos stay in each.",
+        )
     if removed := _removed(job, empty):
         return FastmagicError(f"{cause}.", removed.strip())
     if total and not reasons:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 NAME = "manifest.jsonl"
 CREDITS = "CREDITS.md"
+AMBIGUOUS = "found for several classes"  # the reason for which a photo is in none of them
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Record:
         file: where it lies, relative to the folder, with `/`; for what was rejected, its place in quarantine; empty
             where there was nothing to keep.
         reason: why it is not kept, or what is worth knowing of a kept one.
-        of: for a duplicate, the file that was kept.
+        of: for a duplicate, the file that was kept; for a photo that was kept until another class found it too, what
+            its file was.
         query, engine: the words and the service that found it.
         url, page: the address of the photo and of the page it stands on.
         title, author, license, license_url: as the service says.
@@ -68,6 +70,10 @@ class Record:
     @property
     def rejected(self) -> bool:
         return self.status in ("broken", "refused")
+
+    @property
+    def ambiguous(self) -> bool:
+        return self.reason == AMBIGUOUS
 
     def line(self) -> str:
         """Return the record as one line of JSON; texts that are empty are left out, numbers are not."""
@@ -111,13 +117,20 @@ def read_file(file: Path) -> Iterator[Record]:
                 continue
 
 
-def forget_passing(folder: Path) -> None:
-    """Take the photos that may be tried again out of a folder's manifest."""
-    if not any(record.passing for record in read(folder)):
+def compact(folder: Path, passing: bool = True) -> None:
+    """Take out of a folder's manifest what later lines make void, and with `passing` the photos that may be tried again."""
+    moved = {(record.label, record.url) for record in read(folder) if record.ambiguous}
+
+    def holds(record: Record) -> bool:
+        return not (passing and record.passing) and not (
+            record.status == "kept" and (record.label, record.url) in moved
+        )
+
+    if all(map(holds, read(folder))):
         return
     part = folder / f".{NAME}.part"
     with open(part, "w", encoding="utf-8") as out:
-        out.writelines(record.line() + "\n" for record in read(folder) if not record.passing)
+        out.writelines(record.line() + "\n" for record in filter(holds, read(folder)))
     os.replace(part, folder / NAME)
 
 

@@ -24,12 +24,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...errors import AnswerError, FastmagicError, RefusedError
 from ..digits import cache_folder
 from ..image_files import MAX_BITS, is_copy, read_image
 from . import manifest
-from .manifest import Record
+from .manifest import AMBIGUOUS, Record
 from .shrink import Rejected, sha256, shrink
 from .transfer import Transfer
 from .web import Web
@@ -67,6 +68,7 @@ class Shelf:
         wanted: how many to keep; `None` for all that come.
         counts: decided so far, by status.
         reasons: why photos were rejected, by how often.
+        hosts: by reason, which hosts they came from, in this run.
         first: the files kept first.
         prospects: photos under way or waiting for their turn that may yet be kept.
         ahead: how many of these there are at most.
@@ -78,6 +80,7 @@ class Shelf:
     searched: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    hosts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     first: list[Path] = field(default_factory=list)
     prospects: int = 0
     ahead: int = AHEAD
@@ -173,6 +176,7 @@ class Pass:
                     self._journal.close()
                     self._manifest.close()
                 self.known.tidy()
+                manifest.compact(self.folder, passing=False)
             self.credits = manifest.write_credits(self.folder)
         except OSError as error:
             raise disk_error(error, self.folder) from error
@@ -195,7 +199,7 @@ class Pass:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._decided = asyncio.Event()
         async with Transfer(self.web, self.max_bytes, self.timeout, self.public_only) as transfer:
-            lines = [_Line(shelf) for shelf in self.shelves if not shelf.full]
+            lines = [_Line(shelf) for shelf in self.shelves]
             for line in lines:
                 line.launcher = self._task(self._launch(line, transfer))
                 line.changed = self._decided.set
@@ -225,8 +229,8 @@ class Pass:
         candidates = iter(line.shelf.candidates)
         loop, place = asyncio.get_running_loop(), 0
         try:
-            while not line.shelf.full:
-                while line.shelf.has_enough_under_way:
+            while True:
+                while line.shelf.full or line.shelf.has_enough_under_way:
                     self._decided.clear()
                     await self._decided.wait()
                 if line.shelf.searched:
@@ -294,19 +298,23 @@ class Pass:
     async def _decide(self, lines: list[_Line]) -> None:
         """Decide photo after photo in the order of the search, the classes in turn."""
         open_lines = list(lines)
-        while open_lines:
-            for line in list(open_lines):
+        # A class that is full waits for the others: a photo that one of them finds too leaves it.
+        while lacking := [line for line in open_lines if not line.shelf.full]:
+            for line in list(lacking):
                 for arrival in line.late_arrivals():
                     if not line.shelf.full:
                         await self._settle(line.shelf, arrival)
-                if line.shelf.full or not await line.has_next():
+                if not line.shelf.full and not await line.has_next():
                     line.close()
                     open_lines.remove(line)
-            if open_lines:
-                line = min(open_lines, key=lambda line: line.place)
+            lacking = [line for line in lacking if line in open_lines and not line.shelf.full]
+            if lacking:
+                line = min(lacking, key=lambda line: line.place)
                 next_one = await line.pop()
                 if next_one is not None:
                     await self._settle(line.shelf, next_one)
+        for line in open_lines:
+            line.close()
 
     async def _settle(self, shelf: Shelf, arrival: Arrival) -> None:
         """Decide what becomes of a photo, put it where it belongs and write its line."""
@@ -316,7 +324,9 @@ class Pass:
             if not self.keep_duplicates:
                 twin = await asyncio.get_running_loop().run_in_executor(self._decoders, self.known.twin, arrival)
             record.status = "duplicate" if twin else "kept"
-            if twin:
+            if twin and shelf.searched and self._is_ambiguous(twin, record.label):
+                record.status, record.reason = "refused", AMBIGUOUS
+            elif twin:
                 record.of, record.reason = twin, "the same photo"
         if arrival.file is not None:
             target = self.folder / goal(record)
@@ -332,7 +342,37 @@ class Pass:
             shelf.first.append(self.folder / record.file)
         if record.rejected:
             shelf.reasons[record.reason] += 1
+            with contextlib.suppress(ValueError):  # no address at all
+                shelf.hosts[record.reason][urlsplit(record.url).hostname or ""] += 1
         self._decided.set()
+
+    def _is_ambiguous(self, twin: str, label: str) -> bool:
+        """Tell whether a photo found for one class was found for another too; then it leaves that one.
+
+        Args:
+            twin: the file that shows the same photo.
+            label: the class that it is found for now.
+        """
+        if Path(twin).is_relative_to(REJECTS):
+            return True
+        if twin.rpartition("/")[0] == label or not (self.folder / twin).is_file():
+            return False
+        kept = (r for r in manifest.read(self.folder) if r.status == "kept" and r.file == twin)
+        record = next(kept, None)
+        shelf = next((s for s in self.shelves if record is not None and s.label == record.label and s.searched), None)
+        if record is None or shelf is None:
+            return False
+        record = replace(record, status="refused", reason=AMBIGUOUS, of=twin)
+        record.file = goal(record).as_posix()
+        # The line comes first: after a kill in between, `Known.read` moves the file.
+        self._manifest.add(record)
+        self.known.leave(twin, record)
+        shelf.counts["kept"] -= 1
+        shelf.counts["refused"] += 1
+        shelf.reasons[AMBIGUOUS] += 1
+        if self.folder / twin in shelf.first:
+            shelf.first.remove(self.folder / twin)
+        return True
 
 
 class _Turn:
@@ -459,7 +499,7 @@ class Known:
         """Read the manifest. A kept file that is gone was taken away by somebody: it is neither fetched again nor counted."""
         self.counts, self.reasons = defaultdict(Counter), defaultdict(Counter)
         self.first = defaultdict(list)
-        manifest.forget_passing(self.folder)
+        manifest.compact(self.folder)
         for record in manifest.read(self.folder):
             if record.status == "kept":
                 try:
@@ -472,6 +512,8 @@ class Known:
                     continue
                 if len(self.first[record.label]) < SHOWN:
                     self.first[record.label].append(record.file)
+            elif record.ambiguous and record.of and (self.folder / record.of).is_file():  # killed before it was moved
+                self._set_aside(record)
             self.counts[record.label][record.status] += 1
             if record.rejected:
                 self.reasons[record.label][record.reason] += 1
@@ -491,10 +533,20 @@ class Known:
 
     def add(self, record: Record) -> None:
         self._decided.add(_number(key(record)))
-        if record.status == "kept" and record.sha256 and record.phash:
+        if (record.status == "kept" or record.ambiguous) and record.sha256 and record.phash:
             self._by_sha[_number(record.sha256)] = len(self._files)
             self._files.append(record.file)
             self._hashes.append(int(record.phash, 16))
+
+    def leave(self, file: str, record: Record) -> None:
+        """Set a kept file aside whose record has changed; what shows the same photo is still found."""
+        self._set_aside(record)
+        self._files[self._files.index(file)] = record.file
+
+    def _set_aside(self, record: Record) -> None:
+        target = self.folder / record.file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.folder / record.of, target)
 
     def waiting(self, record: Record) -> Arrival | None:
         """Return the photo that an earlier run fetched and did not come to decide."""
@@ -508,6 +560,7 @@ class Known:
             Path(f"{place}{'.bin' if found.rejected else '.jpg'}"),
             self.folder / goal(replace(found, status=found.status or "kept")),
             self.folder / goal(replace(found, status=found.status or "duplicate")),
+            self.folder / goal(replace(found, reason=found.reason or AMBIGUOUS)),
         ):
             if file.is_file():
                 return Arrival(found, file)
@@ -597,7 +650,7 @@ def goal(record: Record) -> Path:
     """Return where a decided photo belongs, relative to the folder."""
     if record.status == "kept":
         return Path(record.label) / f"{record.label.replace(' ', '_') or 'photo'}_{key(record)[:12]}.jpg"
-    suffix = ".jpg" if record.status == "duplicate" else ".bin"
+    suffix = ".jpg" if record.status == "duplicate" or record.ambiguous else ".bin"
     return REJECTS / record.label / f"{key(record)}{suffix}"
 
 

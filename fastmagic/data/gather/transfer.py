@@ -12,7 +12,7 @@ import socket
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -26,10 +26,15 @@ from .web import LONGEST_WAIT, USER_AGENT, Web, is_address, no_answer, retry_aft
 AT_ONCE = 32  # requests that are being answered
 WAITING = 256  # requests whose hosts have not begun to answer, at most
 A_HOST = 8  # requests to one host
+# https://wikitech.wikimedia.org/wiki/Robot_policy
+FEWER: dict[str, int] = {"upload.wikimedia.org": 2}
 PATIENCE = 1.0  # seconds without an answer after which a request gives its place to another
 REDIRECTS = 5
+PAUSE = 0.5  # seconds before a host that failed to answer one photo is asked once more
 DEAD_AFTER = 2  # connections to a host that failed, after which it is not asked again
-CHUNK = 1 << 16
+# What an owner writes into X-Robots-Tag who does not want a picture to be trained on, or copied at all; the words that
+# img2dataset heeds: https://github.com/rom1504/img2dataset#opt-out-directives
+OPT_OUTS = ("noai", "noimageai", "noindex", "noimageindex")
 
 
 class Transfer:
@@ -49,6 +54,8 @@ class Transfer:
         self.places = asyncio.Semaphore(AT_ONCE)
         self.waiting = asyncio.Semaphore(WAITING)
         self.hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(A_HOST))
+        self.hosts.update({host: asyncio.Semaphore(most) for host, most in FEWER.items()})
+        self.answered: set[str] = set()
         self.quiet_until: dict[str, float] = {}
         self.failures: dict[str, int] = defaultdict(int)
         self._direct: Any = None
@@ -126,7 +133,11 @@ class Transfer:
         raise Rejected("refused", f"redirects more than {REDIRECTS} times")
 
     async def _ask(self, text: str, place: _Place) -> bytes | str:
-        """Return the body, or the address that the answer redirects to; a hiccup of the line is tried once more."""
+        """Return the body, or the address that the answer redirects to.
+
+        What may pass is tried once more: a line that hiccups, a server that fails (5xx), and a host that answered
+        others and not this one. Who never answered is not waited for twice.
+        """
         import aiohttp
 
         url = _address(text)
@@ -138,9 +149,14 @@ class Transfer:
                 raise Rejected("broken", "the host does not answer", passing=True)
             try:
                 return await self._once(url, host, place)
+            except _Failing as error:
+                if attempt == 2:
+                    raise Rejected("broken", error.reason, passing=True) from None
+                await asyncio.sleep(PAUSE)
             except (aiohttp.ServerTimeoutError, asyncio.TimeoutError):
                 self.failures[host] += 1
-                raise Rejected("broken", "the host does not answer in time", passing=True) from None
+                if attempt == 2 or host not in self.answered:
+                    raise Rejected("broken", "the host does not answer in time", passing=True) from None
             except aiohttp.InvalidURL as error:
                 raise Rejected("broken", "no address") from error
             except aiohttp.ClientPayloadError as error:
@@ -172,6 +188,7 @@ class Transfer:
                 asked = session.get(url, allow_redirects=False, proxy=proxy)
                 async with await asyncio.wait_for(asked, self.timeout) as answer:
                     self.failures[host] = 0
+                    self.answered.add(host)
                     if answer.status in (429, 503):
                         seconds = retry_after(answer.headers.get("Retry-After"), 2.0**attempt)
                         self.quiet_until[host] = time.monotonic() + seconds
@@ -182,7 +199,11 @@ class Transfer:
                         return str(answer.headers["Location"])
                     if answer.status != 200:
                         what = f"answers {answer.status} {answer.reason or ''}".rstrip()
-                        raise Rejected("broken", what, passing=answer.status >= 500)
+                        if answer.status >= 500:
+                            raise _Failing(what)
+                        raise Rejected("broken", what)
+                    if word := opt_out(answer.headers.getall("X-Robots-Tag", [])):
+                        raise Rejected("refused", f"its owner does not want it used (X-Robots-Tag: {word})")
                     await place.take()
                     try:
                         return await asyncio.wait_for(self._body(answer), self.timeout)
@@ -252,6 +273,18 @@ class _Place:
         self._leave()
 
 
+class _Failing(Exception):
+    """A server that answers with an error of its own (5xx).
+
+    Args:
+        reason: in words.
+    """
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
 class _Private(OSError):
     """A name that leads to an address of this machine or of the local network."""
 
@@ -302,6 +335,23 @@ def _refuse_private(host: str) -> None:
             public = False
         if not public:
             raise Rejected("refused", "a private address")
+
+
+def opt_out(headers: Iterable[str]) -> str | None:
+    """Return the word by which the `X-Robots-Tag` headers of an answer keep a picture from us, or `None`.
+
+    A header may be meant for one robot alone (`otherbot: noai`).
+
+    >>> opt_out(["nosnippet, NoAI"]), opt_out(["otherbot: noai"]), opt_out(["fastmagic: noimageai"]), opt_out([])
+    ('noai', None, 'noimageai', None)
+    """
+    for header in headers:
+        robot, _, words = header.lower().rpartition(":")
+        if robot.strip() in ("", "fastmagic"):
+            found = {word.strip() for word in words.split(",")}
+            if word := next((word for word in OPT_OUTS if word in found), None):
+                return word
+    return None
 
 
 def addresses(urls: object) -> list[str]:

@@ -6,6 +6,7 @@ proxy and certificates from here.
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import threading
@@ -20,9 +21,11 @@ from urllib.parse import urlsplit
 from ... import __version__
 from ...errors import AnswerError, NotFoundError, UnreadableError
 
-# Wikimedia and iNaturalist ask clients to say who they are: https://meta.wikimedia.org/wiki/User-Agent_policy
-USER_AGENT = f"Mozilla/5.0 (compatible; fastmagic/{__version__}; a Jupyter extension for teaching)"
+# Wikimedia and iNaturalist ask clients to say who they are, and where they can be reached:
+# https://foundation.wikimedia.org/wiki/Policy:Wikimedia_Foundation_User-Agent_Policy
+USER_AGENT = f"Mozilla/5.0 (compatible; fastmagic/{__version__}; +https://pypi.org/project/fastmagic/)"
 LONGEST_WAIT = 20.0  # seconds; a service that wants more is passed over
+LONGEST_ANSWER, LARGEST_ANSWER = 20.0, 20_000_000  # seconds and bytes of one page of search results
 TRIES = 3
 
 
@@ -136,9 +139,11 @@ class Web:
                     url,
                     params=params,
                     timeout=(5, 15),
+                    stream=True,
                     verify=self.ca_bundle or True,
                     proxies={"http": proxy, "https": proxy} if proxy else None,
                 )
+                body = self._read(answer)
             except requests.exceptions.RequestException as error:
                 raise no_answer(error) from error
             if answer.status_code in (429, 503):
@@ -156,10 +161,28 @@ class Web:
                 what = f"answers {answer.status_code} {answer.reason}".rstrip()
                 raise SearchError(what, status=answer.status_code)
             try:
-                return answer.json()
+                return json.loads(body)
             except ValueError as error:
                 raise SearchError("answers in a form that is not understood (no JSON)", "shape") from error
         raise AssertionError("every attempt returns or raises")
+
+    def _read(self, answer: Any) -> bytes:
+        """Return the body of an answer, which may come drop by drop.
+
+        Raises:
+            SearchError: it takes too long, or is too large to be a page of search results.
+        """
+        body, began = bytearray(), time.monotonic()
+        with answer:
+            for chunk in answer.iter_content(1 << 16):
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    raise SearchError("answers in a form that is not understood (far too long)", "shape")
+                if time.monotonic() - began > LONGEST_ANSWER:
+                    raise SearchError("does not answer in time", "unreachable")
+                if self.stop.is_set():
+                    raise SearchError("was not asked to the end: stopped", "stopped")
+        return bytes(body)
 
 
 def is_address(text: object) -> bool:
