@@ -77,7 +77,10 @@ class _Fallback(FileName):
         Choice("any", "open"),
     ),
     Option("--max-size", "px of the longer side of a stored photo (default: 400)", Number(int, minimum=16)),
-    Option("--keep-duplicates", "keep photos that show the same as another, and those that two classes find (else in neither)"),
+    Option(
+        "--keep-duplicates",
+        "keep photos that show the same as another, and those that two classes find (else in neither)",
+    ),
     Option("--fallback", "a folder to go on with where no photo can be had, or digits", _Fallback()),
     examples="""
         %images bird forest                                # 200 photos of each, in bird_or_forest
