@@ -264,7 +264,7 @@ def test_a_server_that_fails_once_and_a_known_host_that_hangs_once_are_asked_aga
         internet.extra[f"photos{i % 8}.example.org/bird/{i}.jpg"] = net.first(first, net.body(jpeg_of(i)))
     internet.extra["photos3.example.org/bird/3.jpg"] = net.status(404)
     internet.extra["photos4.example.org/bird/4.jpg"] = net.body(fine, X_Robots_Tag="otherbot: noai")
-    path, _ = images("bird", n=20, to="birds", timeout=3)
+    path, _ = images("bird", n=20, to="birds", timeout=9)
     assert [row["url"][-10:] for row in records(path) if row["status"] != "kept"] == ["bird/3.jpg"]
     tries = {i: internet.tries[f"photos{i % 8}.example.org/bird/{i}.jpg"] for i in (1, 2, 9, 3, 4)}
     assert tries == {1: 2, 2: 2, 9: 2, 3: 1, 4: 1}
@@ -752,8 +752,8 @@ def test_the_gallery_fills_up_and_stays_small(internet):
 def test_why_photos_fail_and_whose_fault_it_is_is_told_while_it_runs(internet):
     seen = []
     internet.faults["photos1.example.org"] = net.status(403)
-    internet.latency = 0.3
-    images("bird", n=34, to="set", engine="duckduckgo", update=lambda p: seen.append((str(p), p.html)))
+    internet.extra["photos6.example.org/bird/38.jpg"] = net.slow(jpeg_of(38), 4)  # the others are decided by then
+    images("bird", n=35, to="set", engine="duckduckgo", update=lambda p: seen.append((str(p), p.html)))
     text = next(text for text, _ in seen if "Not kept so far" in text)
     assert "× answers 403 Forbidden" in text
     assert "5 × answers 403 Forbidden (all from photos1.example.org)." in seen[-1][0]
