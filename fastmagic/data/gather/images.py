@@ -264,7 +264,7 @@ def _free(shelf: Shelf) -> Iterator[Candidate]:
     if first is None:
         raise AnswerError(
             f"No photo of {shelf.label!r} is freely licensed, as far as the manifest says.",
-            "Search for such photos: `images('bird', license='open')`",
+            f"Search for such photos: `images({shelf.label!r}, license='open')`",
         )
     return chain([first], free)
 

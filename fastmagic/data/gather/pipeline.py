@@ -512,8 +512,9 @@ class Known:
                     continue
                 if len(self.first[record.label]) < SHOWN:
                     self.first[record.label].append(record.file)
-            elif record.ambiguous and record.of and (self.folder / record.of).is_file():  # killed before it was moved
-                self._set_aside(record)
+            elif record.ambiguous and record.of and not (self.folder / record.file).is_file():
+                with contextlib.suppress(FileNotFoundError):  # somebody took it away
+                    self._set_aside(record)  # killed before it was moved
             self.counts[record.label][record.status] += 1
             if record.rejected:
                 self.reasons[record.label][record.reason] += 1
