@@ -78,7 +78,6 @@ class Panel(anywidget.AnyWidget):
         self._host = "frame" if _always_framed() else ""
         self._lock = threading.RLock()
         super().__init__(panel_id=uuid.uuid4().hex)
-        self.on_msg(self._receive)
 
     # ------------------------------------------------------------ what a subclass writes
 
@@ -155,6 +154,8 @@ class Panel(anywidget.AnyWidget):
 
     def open(self) -> None:
         """Open the comm to the browser, where there may be one."""
+        # Before: a kernel with subshells (ipykernel 7) answers in another thread, and a quick browser asks at once.
+        self.on_msg(self._receive)
         if watched():
             super().open()
 

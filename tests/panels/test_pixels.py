@@ -407,3 +407,20 @@ def test_the_lessons_bird_reads_as_on_the_website(shared_data):
     panel = fastmagic.pixels(shared_data / "lesson_photos" / "bird.jpg")
     with Image.open(shared_data / "lesson_photos" / "bird.jpg") as image:
         assert panel.at(1000, 300) == image.getpixel((1000, 300))
+
+
+def test_a_browser_that_asks_as_soon_as_it_hears_of_the_panel_is_answered(photo, monkeypatch):
+    """In JupyterLab ipykernel 7 hears it in another thread, while the panel is still being made."""
+    from fastmagic.panels.panel import Panel
+
+    sent = []
+    monkeypatch.setattr(Panel, "send", lambda self, content, buffers=None: sent.append(content))
+    opened = Panel.open
+
+    def open_and_ask(self):
+        opened(self)
+        self._handle_custom_msg({"id": "1", "ask": "hello", "content": {"host": "page"}}, [])
+
+    monkeypatch.setattr(Panel, "open", open_and_ask)
+    fastmagic.pixels(photo)
+    assert [(message["re"], "error" in message) for message in sent] == [("1", False)]
