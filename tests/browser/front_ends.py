@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -281,6 +281,20 @@ class Forks:
         """Ends the process, not the kernels."""
         self._process.communicate()
         shutil.rmtree(self._folder)
+
+
+@contextlib.contextmanager
+def exported(notebook: Path, form: str, folder: Path, browser: Browser) -> Iterator[Page]:
+    """Gives the page, or the slides, that nbconvert makes of a notebook, opened where there is no network."""
+    command = ["jupyter", "nbconvert", "--to", form, "--output", str(folder / form), str(notebook)]
+    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+    written = next(folder.glob(f"{form}*.html"))
+    assert "widget-view" not in written.read_text()
+    with browser.new_context() as context:
+        tab = context.new_page()
+        tab.route(re.compile("^http"), lambda route: route.abort())
+        tab.goto(f"file://{written}")
+        yield tab
 
 
 class ServerEnded(RuntimeError):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
 
 import pytest
-from front_ends import PATIENCE, FrontEnd
+from front_ends import PATIENCE, FrontEnd, exported
 from playwright.sync_api import expect
 
 SETUP = """%load_ext fastmagic
@@ -172,15 +170,7 @@ def test_a_page_made_by_nbconvert_shows_it(lab: FrontEnd, browser, tmp_path, for
     shown = lab.open([SETUP, SHORT])
     shown.run_all()
     wait_for_still(shown)
-    page = tmp_path / "page.html"
-    command = ["jupyter", "nbconvert", "--to", form, "--output", str(page), str(shown.path)]
-    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
-    written = next(tmp_path.glob("page*.html"))
-    assert "widget-view" not in written.read_text()
-    with browser.new_context() as context:
-        tab = context.new_page()
-        tab.route(re.compile("^http"), lambda route: route.abort())
-        tab.goto(f"file://{written}")
+    with exported(shown.path, form, tmp_path, browser) as tab:
         image = tab.locator("[data-fastmagic-panel] img")
         expect(image).to_be_attached()
         assert image.evaluate("image => image.naturalWidth") > 300

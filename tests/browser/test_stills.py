@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
-from front_ends import SCREENSHOTS, WIDGET, FrontEnd, Shown
+from front_ends import SCREENSHOTS, WIDGET, FrontEnd, Shown, exported
 from playwright.sync_api import expect
 from test_confusion_panel import SIX
 
@@ -35,14 +32,7 @@ def saved(shown: Shown) -> Path:
 def test_pages_and_slides_by_nbconvert_show_every_panel(lab: FrontEnd, browser, tmp_path):
     notebook = saved(lab.open(CELLS, name="stills"))
     for form in ("html", "slides"):
-        command = ["jupyter", "nbconvert", "--to", form, "--output", str(tmp_path / form), str(notebook)]
-        subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
-        written = next(tmp_path.glob(f"{form}*.html"))
-        assert "widget-view" not in written.read_text()
-        with browser.new_context() as context:
-            tab = context.new_page()
-            tab.route(re.compile("^http"), lambda route: route.abort())
-            tab.goto(f"file://{written}")
+        with exported(notebook, form, tmp_path, browser) as tab:
             stills = tab.locator("[data-fastmagic-panel]")
             expect(stills).to_have_count(len(PANELS))
             for i, (cell, words) in enumerate(PANELS.items()):

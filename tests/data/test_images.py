@@ -278,12 +278,14 @@ def test_wikimedias_photos_are_fetched_two_at_a_time(internet):
     from fastmagic.data.gather.transfer import FEWER
 
     now, most, lock = [0], [0], threading.Lock()
+    pair = threading.Barrier(FEWER["upload.wikimedia.org"])
 
     def answer(handler):
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.1)
+        pair.wait(30)  # nobody is answered alone
+        time.sleep(0.1)  # a third one, were it let in, would be here by now
         with lock:
             now[0] -= 1
         handler.send(jpeg_of(int(handler.where.strip("/.jpg"))), "image/jpeg")

@@ -324,7 +324,7 @@ class Pass:
             if not self.keep_duplicates:
                 twin = await asyncio.get_running_loop().run_in_executor(self._decoders, self.known.twin, arrival)
             record.status = "duplicate" if twin else "kept"
-            if twin and shelf.searched and self._is_ambiguous(twin, record.label):
+            if twin and shelf.searched and self._set_apart(twin, record.label):
                 record.status, record.reason = "refused", AMBIGUOUS
             elif twin:
                 record.of, record.reason = twin, "the same photo"
@@ -346,8 +346,8 @@ class Pass:
                 shelf.hosts[record.reason][urlsplit(record.url).hostname or ""] += 1
         self._decided.set()
 
-    def _is_ambiguous(self, twin: str, label: str) -> bool:
-        """Tell whether a photo found for one class was found for another too; then it leaves that one.
+    def _set_apart(self, twin: str, label: str) -> bool:
+        """Take a photo that another class finds too out of the one it is in; returns whether it is in none now.
 
         Args:
             twin: the file that shows the same photo.
