@@ -27,6 +27,7 @@ CSS = """<style>
 .fastmagic img{display:block;border-radius:3px;max-width:100%;background:none}
 .fastmagic code{font-family:var(--jp-code-font-family,ui-monospace,monospace);font-size:.95em}
 .fastmagic p{margin:.25em 0}
+@media (max-width:480px){.fastmagic th,.fastmagic td{padding-right:.5em!important}}
 </style>"""
 
 

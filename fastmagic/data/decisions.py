@@ -6,11 +6,13 @@ Nothing is moved or relabelled by noting it; `cleaning` does that.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
 import os
 import threading
+import time
 import uuid
 import weakref
 from collections import defaultdict
@@ -29,6 +31,7 @@ JOURNAL = Path(".fastmagic") / "decisions.jsonl"
 ACTIONS = ("relabel", "aside", "keep", "clear")
 ROW = "row:"  # how names of rows begin; all other names are paths
 COLUMNS = ("path", "action", "from", "to", "by", "time", "sha256")
+LOOK = 2.0  # seconds between two looks for what other processes have written
 
 
 class Row(NamedTuple):
@@ -117,7 +120,7 @@ class Journal:
         folder: the data folder.
         file: the journal, there or not yet.
         beside: whether it lies in the data folder.
-        on_change: called when another view of this process has written to the same journal.
+        on_change: called when somebody else has written to the same journal; see `listen`.
 
     Example:
         >>> journal = Journal(Path("birds"))                                                  # doctest: +SKIP
@@ -208,6 +211,24 @@ class Journal:
                 other.on_change()
 
     # ------------------------------------------------------------ reading
+
+    def listen(self, told: Callable[[], object] | None) -> None:
+        """Call `told` when another view has written to the journal: one of this process at once, of another within seconds."""
+        global _watching
+        self.on_change = told
+        with _starting:
+            if told is not None and not _watching:
+                _watching = True
+                threading.Thread(target=_watch, name="fastmagic-decisions", daemon=True).start()
+
+    def is_behind(self) -> bool:
+        """Tell whether the file is another, or of another size, than when it was last read."""
+        which, offset = self._read
+        try:
+            stat = self.file.stat()
+        except OSError:
+            return which is not None
+        return (which, offset) != ((stat.st_dev, stat.st_ino), stat.st_size)
 
     def current(self) -> dict[Any, Decision]:
         """Return what is decided now, by file (`Path`) or `Row` name; whatever others have written since is in it."""
@@ -470,6 +491,18 @@ def _of_another_folder(row: dict[str, Any], place: Path) -> Made:
 
 # The journals of this process, so that views of the same data hear of each other.
 _open: weakref.WeakSet[Journal] = weakref.WeakSet()
+_starting = threading.Lock()
+_watching = False
+
+
+def _watch() -> None:
+    """Tell the views of this process, for ever, what those of other kernels write."""
+    while True:
+        time.sleep(LOOK)
+        with contextlib.suppress(Exception):  # whoever asks next is told what is wrong
+            for journal in list(_open):
+                if journal.on_change is not None and journal.is_behind():
+                    journal.on_change()
 
 
 class Replayed(NamedTuple):

@@ -111,7 +111,7 @@ class Image(Kind):
         scratch = not asked.pretrained and asked.weights is None
         notes: list[str] = []
         if asked.arch is None and not scratch and asked.weights is None:
-            arch, why = default(asked.offline, ask=not asked.dry, small=_small(dls))
+            arch, why = default(asked.offline, small=_small(dls))
             notes += [why] if why else []
         else:
             arch = find(asked.arch if asked.arch is not None else DEFAULT)

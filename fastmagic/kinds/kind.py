@@ -41,7 +41,6 @@ class Asked:
     pretrained: bool = True
     weights: str | Path | None = None
     offline: bool = False
-    dry: bool = False  # only the program is wanted: ask no host
 
 
 @dataclass(kw_only=True)

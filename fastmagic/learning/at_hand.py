@@ -150,19 +150,16 @@ def names_at_hand() -> list[str]:
     return [*dict.fromkeys(names), OURS]
 
 
-def default(
-    offline: bool = False, timeout: float = 2.0, ask: bool = True, small: bool = False
-) -> tuple[Architecture, str]:
+def default(offline: bool = False, timeout: float = 2.0, small: bool = False) -> tuple[Architecture, str]:
     """Return the architecture to train where none is named, and why, if it is not resnet18.
 
     Args:
         offline: do not try the internet.
         timeout: seconds to wait for the host that has the weights.
-        ask: see whether that host answers; else it is taken to.
         small: the pictures are as small as those that the backbone in the box was trained on.
     """
     usual = find(DEFAULT)
-    if cached_file(usual) or (not offline and (not ask or reachable(_torchvision_url(usual) or "", timeout))):
+    if cached_file(usual) or (not offline and reachable(_torchvision_url(usual) or "", timeout)):
         return usual, ""
     silent = "FastMagic.offline is on" if offline else "their host does not answer (on Kaggle: Settings > Internet)"
     why = f"The weights of {DEFAULT} are not on this machine, and {silent}"

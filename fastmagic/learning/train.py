@@ -358,7 +358,8 @@ def plan(
 
     Args:
         namespace: the user's variables, for names in `metrics` and `cbs`.
-        dry: only the program is wanted: ask no host for weights, look at no data but the first item, and try no metric.
+        dry: only the program is wanted: look at no data but the first item, and try no metric. What is trained where no
+            architecture is named depends on which weights can be had, which is asked all the same.
     """
     kind = _kind(dls)
     # Mistakes in the data first: they are why the first item cannot be opened.
@@ -369,7 +370,7 @@ def plan(
         )
     asked = Asked(
         arch=arch, epochs=epochs, freeze_epochs=freeze_epochs, recipe=recipe, bs=bs, pretrained=pretrained,
-        weights=weights, offline=offline, dry=dry,
+        weights=weights, offline=offline,
     )  # fmt: skip
     learning = kind.learning(dls, asked)
     notes += learning.notes

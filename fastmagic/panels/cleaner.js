@@ -802,14 +802,16 @@ function build(panel, first) {
 
   // ---------------------------------------------------------------- filters
 
+  const searched = () => { if (search.value.trim() !== (view.text ?? "")) look({ text: search.value.trim() }); };
   const search = h("input", { type: "search", class: "fm-cl-search", placeholder: "Search names", "aria-label": "Search names", value: view.text ?? "",
-    oninput: debounce(() => { if (search.value.trim() !== view.text) look({ text: search.value.trim() }); }, 250),
+    oninput: debounce(searched, 250),
+    onblur: searched, // whoever goes on to another filter at once has searched too
     onkeydown: (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Enter" || event.key === "Escape") {
         event.preventDefault();
         if (event.key === "Escape") search.value = "";
         focusItems();
-        if (search.value.trim() !== view.text) look({ text: search.value.trim() });
+        searched();
       }
       event.stopPropagation();
     } });
@@ -891,7 +893,14 @@ function build(panel, first) {
   grid.element.addEventListener("click", (/** @type {any} */ event) => {
     const element = event.target.closest(".fm-cl-tile");
     if (!element) return;
-    const rank = Number(element.dataset.rank);
+    const rank = Number(element.dataset.rank), tile = windows.at(rank);
+    if (!looking || !tile) return clicked(event, rank);
+    // Another view is on its way: it is about the item that was clicked, wherever it is then.
+    act(() => { for (const [there, one] of windows.all()) if (one.i === tile.i) return clicked(event, there); });
+  });
+
+  /** @param {any} event @param {number} rank */
+  function clicked(event, rank) {
     if (event.target.closest(".fm-cl-play")) return play(rank);
     if (event.shiftKey) moveTo(rank, true);
     else if (event.ctrlKey || event.metaKey || event.target.closest(".fm-cl-check")) {
@@ -902,7 +911,7 @@ function build(panel, first) {
       base = [];
       moveTo(rank, false);
     }
-  });
+  }
   grid.element.addEventListener("dblclick", (/** @type {any} */ event) => {
     if (event.target.closest(".fm-cl-tile") && !event.target.closest(".fm-cl-play, .fm-cl-check")) zoom.show();
   });

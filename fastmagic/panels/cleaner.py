@@ -68,7 +68,7 @@ class Cleaner(Panel):
         curation.look(self._looked, background)
         self._view["queue"] = self._first_queue()
         super().__init__()
-        curation.journal.on_change = self._elsewhere
+        curation.journal.listen(self._elsewhere)
         self._select()
 
     def _first_queue(self) -> str:
@@ -168,7 +168,7 @@ class Cleaner(Panel):
     def close(self) -> None:
         """Stop looking, and close the panel."""
         self.curation.stop()
-        self.curation.journal.on_change = None
+        self.curation.journal.listen(None)
         super().close()
 
     # ------------------------------------------------------------ what the browser gets
@@ -548,7 +548,7 @@ class Cleaner(Panel):
         self.curation.sync()
 
     def _elsewhere(self) -> None:
-        """Another view of this process has decided."""
+        """Another view has decided."""
         self._elsewhere_too(self.curation.sync())
 
     def _elsewhere_too(self, changed: list[int]) -> None:

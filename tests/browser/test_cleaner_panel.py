@@ -354,3 +354,79 @@ def test_a_saved_notebook_shows_what_was_decided_without_a_kernel(lab: FrontEnd)
     output = shown.output(1)
     expect(output).to_contain_text("saved: 27 items, 1 set aside")
     assert output.locator("img").first.evaluate("e => e.naturalWidth") > 0
+
+
+def test_filters_words_and_sorts_choose_what_is_seen_and_groups_keep_their_best(lab: FrontEnd):
+    shown = lab.open([faulty("chosen"), "fastmagic.clean('chosen')"], width=1500)
+    shown.run_all()
+    output = opened(shown)
+    expect(output.locator(".fm-cl-busy")).to_have_count(0)
+    grid = output.get_by_role("grid")
+    queue(output, "Everything").click()
+    expect(grid).to_have_attribute("aria-label", "Everything: 29 pictures")
+    output.get_by_label("Label", exact=True).select_option("snow")
+    expect(grid).to_have_attribute("aria-label", "Everything: 9 pictures")
+    output.get_by_label("Sort", exact=True).select_option("name")
+    expect(tiles(output).last).to_have_attribute("aria-label", re.compile("snow/night.jpg"))
+    search = output.get_by_role("searchbox")
+    search.fill("nigh")
+    expect(grid).to_have_attribute("aria-label", "Everything: 1 picture")
+    expect(output.locator(".fm-cl-said")).to_have_text("Everything: 1 picture matches the filters.")
+    tile(output, "snow/night.jpg").click()
+    output.get_by_role("button", name="Set aside").click()
+    expect(tile(output, "snow/night.jpg").locator(".fm-cl-mark")).to_be_visible()
+    search.fill("")
+    output.get_by_label("only undecided").check()
+    expect(grid).to_have_attribute("aria-label", "Everything: 8 pictures")
+    output.get_by_label("Label", exact=True).select_option(label="any label")
+    expect(grid).to_have_attribute("aria-label", "Everything: 28 pictures")
+    queue(output, "Duplicates").click()
+    output.get_by_role("button", name="Keep the best of each group").click()
+    expect(output.locator(".fm-cl-counts")).to_have_text(re.compile("2 set aside"))
+    made = {line["path"]: line["action"] for line in journal(lab.root / "chosen")}
+    assert made.pop("snow/night.jpg") == "aside"
+    assert sorted(made) == ["forest/0002.jpg", "forest/copy.jpg"]
+    assert sorted(made.values()) == ["aside", "keep"]
+    assert shown.console == []
+
+
+SOUNDS = """
+%load_ext fastmagic
+import fastmagic
+import wave
+import numpy as np
+from pathlib import Path
+for i in range(6):
+    file = Path("sounds") / ("low", "high")[i % 2] / f"{i}.wav"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(file), "wb") as sound:
+        sound.setnchannels(1), sound.setsampwidth(2), sound.setframerate(8000)
+        sound.writeframes((np.sin(np.arange(80_000) * (i + 1) / 9) * 900).astype("<i2").tobytes())
+"""
+WORDS = """
+import pandas as pd
+pd.DataFrame({"text": ["A fine bird.", "Not a bird at all, I fear.", "Wings <b>and</b> a beak"], "label": ["yes", "no", "yes"]}).to_csv("words.csv", index=False)
+"""
+
+
+def test_sounds_are_heard_and_texts_read(lab: FrontEnd):
+    shown = lab.open([f"{SOUNDS}{WORDS}", "fastmagic.clean('sounds')", "fastmagic.clean(pd.read_csv('words.csv'))"])
+    shown.run_all()
+    output = opened(shown, 1)
+    queue(output, "Everything").click()
+    expect(output.get_by_role("grid")).to_have_attribute("aria-label", "Everything: 6 sounds")
+    first = tile(output, "0.wav")
+    first.click()
+    shown.page.keyboard.press("p")
+    expect(output.get_by_role("button", name="Stop")).to_be_visible()
+    shown.page.keyboard.press("p")
+    expect(output.get_by_role("button", name="Play").first).to_be_visible()
+    shown.page.keyboard.press("1")
+    expect(first.locator(".fm-cl-mark")).to_be_visible()
+    shown.screenshot("cleaner-sounds")
+    texts = opened(shown, 2)
+    queue(texts, "Everything").click()
+    expect(tiles(texts)).to_have_count(3)
+    expect(tiles(texts).last).to_contain_text("Wings <b>and</b> a beak")
+    shown.screenshot("cleaner-texts")
+    assert shown.console == []

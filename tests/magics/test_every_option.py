@@ -625,9 +625,9 @@ def test_offline_asks_no_host_for_weights(cell, tmp_path, monkeypatch):
                 cell("%train dls resnet18 --epochs 1")
             assert server.knocks == 0
             cell("%config FastMagic.offline = False")
-            assert "resnet18" in cell("%train dls --epochs 1 --code")  # asks nobody
-            assert server.knocks == 0
-            cell("%config FastMagic.offline = False")
+            assert "resnet18" in cell("%train dls resnet18 --epochs 1 --code")
+            assert server.knocks == 0, "a program that names its model asks nobody"
+            assert "resnet18" not in cell("%train dls --epochs 1 --code"), "what would be trained here"
             with pytest.raises(FastmagicError, match="does not answer"):
                 cell("%train dls resnet18 --epochs 1")
             assert server.knocks > 0

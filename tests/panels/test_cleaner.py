@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -124,6 +126,22 @@ def test_the_view_and_the_decisions_are_there_after_a_reload_and_in_another_pane
         1,
     )
     other.close()
+
+
+def test_what_another_kernel_decides_is_told_without_being_asked_for(cleaner, data):
+    told, heard = [], threading.Event()
+
+    def tell(event, **content):
+        told.append((event, content))
+        heard.set()
+
+    cleaner.tell = tell
+    program = f"import fastmagic; fastmagic.clean({str(data)!r}, background=False).decide([5], 'aside')"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=data.parent, timeout=120)
+    assert heard.wait(60)
+    ((event, content),) = told
+    assert (event, content["changed"]) == ("decided", [[5, {"action": "aside", "to": None}]])
+    assert cleaner.decisions.action.tolist() == ["aside"]
 
 
 def test_what_apply_would_do_is_shown_and_done_and_taken_back(cleaner, data):

@@ -57,14 +57,15 @@ class Gathering(Shown):
         rows: list[list[object]] = []
         for shelf in self.shelves:
             wanted = f" of {shelf.wanted}" if shelf.wanted else ""
-            row = [shelf.label or "photos", f"{shelf.counts['kept']}{wanted}", *(shelf.counts[s] for s in rejected)]
-            rows.append([*row, shelf.prospects] if self.running else row)
-        return ["class", "kept", *rejected, *(["on the way"] if self.running else [])], rows
+            counts = [shelf.counts[s] for s in rejected]
+            rows.append([shelf.label or "photos", f"{shelf.counts['kept']}{wanted}", *counts])
+        return ["class", "kept", *rejected], rows
 
     def _below(self) -> str:
         reasons = f"Not kept{' so far' if self.running else ''}: {self.reasons}." if self.reasons else ""
         if self.running:
-            return f"{self.seconds:.0f} s. {reasons}".strip()
+            coming = sum(shelf.prospects for shelf in self.shelves)
+            return f"{self.seconds:.0f} s, {coming} on the way. {reasons}".strip()
         where = f"In '{self.folder}'." if any(shelf.counts["kept"] for shelf in self.shelves) else ""
         return f"{where} {reasons}".strip()
 
