@@ -24,6 +24,7 @@ from ..data.listing import Listing, count_labels, is_blank, read_source
 from ..data.quarantine import HOME
 from ..data.scan import Scan
 from ..errors import AnswerError, FastmagicError, NotFoundError, did_you_mean, few
+from ..kinds import TABLE
 from ..progress import Progress
 from . import suspects
 from .embed import better_or_ours
@@ -142,6 +143,16 @@ class Curation:
         if found is None:
             return None, -1
         return found, position - self._starts[split]
+
+    def row(self, position: int) -> list[tuple[str, str]] | None:
+        """Return an item as (column, value) where it is the row of a table, else `None`."""
+        if self.listing.frame is not None:
+            return [(str(name), str(value)) for name, value in self.listing.frame.iloc[position].items()]
+        if self.source_dls is None or not TABLE.holds(self.source_dls):
+            return None
+        split = self.listing.splits[position] if self.listing.splits else "valid"
+        table = self.source_dls.loaders[split == "valid"].dataset
+        return TABLE.row(table, table.items.iloc[position - self._starts[split]])
 
     def name(self, position: int) -> str:
         """Return an item's name: its path within the data folder, or its row."""

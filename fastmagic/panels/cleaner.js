@@ -901,7 +901,10 @@ function build(panel, first) {
 
   /** @param {any} event @param {number} rank */
   function clicked(event, rank) {
-    if (event.target.closest(".fm-cl-play")) return play(rank);
+    if (event.target.closest(".fm-cl-play")) {
+      grid.go(rank); // a decision is about what is heard
+      return play(rank);
+    }
     if (event.shiftKey) moveTo(rank, true);
     else if (event.ctrlKey || event.metaKey || event.target.closest(".fm-cl-check")) {
       grid.go(rank);

@@ -449,9 +449,8 @@ class Cleaner(Panel):
             if isinstance(look, str):
                 return {"text": look if size >= LARGE else look[:300]}
             return {"gone": True} if look is None else {"picture": _encoded(look)}
-        frame = found.listing.frame
-        if frame is not None:
-            return {"row": [[str(name), str(value)] for name, value in frame.iloc[i].items()]}
+        if (row := found.row(i)) is not None:
+            return {"row": [list(cell) for cell in row]}
         return {"gone": path is not None and not path.exists(), "text": "cannot be opened" if path is not None else ""}
 
     def _large(self, i: int, path: Path) -> Any:

@@ -315,6 +315,15 @@ def test_several_labels_are_given_and_taken_one_by_one(several, data):
     assert found.queues["label"].name == "label"
 
 
+def test_rows_of_a_table_are_seen_without_a_model_too(tmp_path):
+    rows = pd.DataFrame({"age": [20, 20, 31, 31] * 5, "job": ["cook", "nurse"] * 10, "pay": ["low", "high"] * 10})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    found = curate(fastmagic.datablock(tmp_path / "rows.csv", target="pay", bs=4))
+    for i in range(len(found)):
+        was = rows.loc[int(found.name(i).removeprefix("row "))]
+        assert dict(found.row(i) or []) == {"age": f"{was.age}", "job": was.job}
+
+
 def test_rows_of_a_table_are_decided_about(tmp_path, monkeypatch):
     from fastai.tabular.all import Categorify, CategoryBlock, Normalize, TabularDataLoaders, tabular_learner
 
