@@ -1,4 +1,4 @@
-"""`fastmagic …` on the command line: `fastmagic demo` runs the first lesson on the embedded digits."""
+"""`fastmagic …` on the command line: `demo` runs the first lesson on the embedded digits, `cups serve` a class's cups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from . import __version__
 from .errors import AnswerError, FastmagicError, NotFoundError, did_you_mean
 
-COMMANDS = ("demo",)
+COMMANDS = ("demo", "cups")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="the page to write (default: %(default)s)",
     )
     demo_parser.add_argument("--no-open", action="store_true", help="do not open the page in a browser")
+    _add_cups(commands)
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         hint = did_you_mean(words[0], COMMANDS) or f"Commands: {', '.join(COMMANDS)}."
@@ -50,11 +51,87 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        demo(arguments.output, open_page=not arguments.no_open)
+        if arguments.command == "cups":
+            _cups(arguments)
+        else:
+            demo(arguments.output, open_page=not arguments.no_open)
     except FastmagicError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _add_cups(commands: Any) -> None:
+    key = os.environ.get("FASTMAGIC_CUPS_KEY")
+    cups = commands.add_parser(
+        "cups",
+        help="coloured cups: how is the class doing?",
+        description="Green fine, yellow not sure, red lost: students tap a cup on their phones, the teacher sees the class.",
+    )
+    verbs = cups.add_subparsers(dest="verb", metavar="{serve,room}", required=True)
+    serve = verbs.add_parser(
+        "serve",
+        help="serve rooms to phones and to the teacher's board",
+        description="Serve rooms of cups: students open /ROOM on their phones, the teacher's board is /ROOM/teacher.",
+    )
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 so that phones reach it (default: %(default)s)",
+    )
+    serve.add_argument("--port", type=int, default=8765, help="0 for a free one (default: %(default)s)")
+    serve.add_argument("--store", type=Path, help="the file that keeps the rooms (default: in your data folder)")
+    serve.add_argument("--key", default=key, help="whoever makes a room must give it (default: $FASTMAGIC_CUPS_KEY)")
+    serve.add_argument(
+        "--newcomers",
+        type=int,
+        default=150,
+        help="how many may join a room from one network at once; then two a second (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--proxies",
+        default="127.0.0.1",
+        help="addresses of proxies whose X-Forwarded-For is believed, with commas (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--idle", type=float, default=0, help="end after that many seconds without anybody (default: never)"
+    )
+    room = verbs.add_parser("room", help="make a room", description="Make a room and print its links and QR code.")
+    room.add_argument("name", nargs="?", help="small letters, digits and hyphens (default: one is made up)")
+    room.add_argument("--server", default="http://127.0.0.1:8765/", help="where it is made (default: %(default)s)")
+    room.add_argument("--key", default=key, help="what the server wants (default: $FASTMAGIC_CUPS_KEY)")
+
+
+def _cups(arguments: argparse.Namespace) -> None:
+    if arguments.verb == "serve":
+        from .classroom.serve import serve
+
+        serve(
+            arguments.host,
+            arguments.port,
+            arguments.store,
+            key=arguments.key,
+            newcomers=arguments.newcomers,
+            proxies=arguments.proxies,
+            idle=arguments.idle,
+            say=_say,
+        )
+        return
+    import segno
+
+    from .classroom.client import make_room
+
+    lesson = make_room(arguments.server, arguments.name, arguments.key)
+    reach = lesson.look()["reach"]
+    link = f"{reach}{lesson.room}/" if reach else lesson.link
+    _say(f"Students: {link}")
+    _say(f"Board:    {lesson.board}   (yours alone: whoever has it is the teacher)")
+    if sys.stdout.isatty():
+        segno.make(link, error="m").terminal(compact=True)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def demo(output: Path, open_page: bool = True) -> Path:
