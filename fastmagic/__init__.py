@@ -20,6 +20,7 @@ _PUBLIC = {
     "code": "program",
     "confusion": "panels.confusion",
     "Control": "learning.control",
+    "cups": "panels.cups",
     "datablock": "data.datablock",
     "digits": "data.digits",
     "embed": "learning.embed",
@@ -36,7 +37,7 @@ _PUBLIC = {
     "tiny": "learning.tiny",
     "train": "learning.train",
 }
-_LIGHT = {"FastmagicError", "digits", "fetch", "images"}  # what needs no fastai
+_LIGHT = {"FastmagicError", "cups", "digits", "fetch", "images"}  # what needs no fastai
 __all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .learning.train import train
     from .panels.cleaner import clean
     from .panels.confusion import confusion
+    from .panels.cups import cups
     from .panels.loss_plot import LossPlot
     from .panels.pixels import pixels
     from .panels.predictor import predictor

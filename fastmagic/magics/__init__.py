@@ -29,6 +29,7 @@ MAGICS = {
     "confusion": "panels",
     "clean": "cleaning",
     "pixels": "panels",
+    "cups": "teaching",
 }
 
 _preload: threading.Thread | None = None

@@ -26,6 +26,7 @@ from .kernel import cell_events, watched
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
 STYLES = 'const STYLES = "";'  # where shared.js leaves room for them
+IMPORT = re.compile(r'^import\s*(\{[^}]*\})\s*from "(\.[^"]+)";\n', flags=re.M)
 
 
 class Still(NamedTuple):
@@ -231,18 +232,35 @@ def png_tag(png: bytes, alt: str, width: int | None = None) -> str:
 
 @lru_cache
 def source_of(module: str) -> str:
-    """Return the ES module of a panel in one piece: the shared helpers, its styles and its own code.
+    """Return the ES module of a panel in one piece: what it imports, its styles and its own code.
 
     Front ends get a module as text and cannot follow imports of files, so `import … from "./shared.js"`, which editors
     and `tsc` need, gives way to what it imports.
     """
-    shared = (HERE / "shared.js").read_text("utf8")
-    code = (HERE / f"{module}.js").read_text("utf8")
-    styles = (HERE / "shared.css").read_text("utf8") + (HERE / f"{module}.css").read_text("utf8")
-    shared = re.sub(r"^export (?=(?:async )?(?:function|class|const))", "", shared, flags=re.M)
-    code = re.sub(r'^import\s*\{[^}]*\}\s*from "\./shared\.js";\n', "", code, flags=re.M)
+    styles = (HERE / "shared.css").read_text("utf8") + _styles(HERE / f"{module}.css")
     escaped = styles.replace("\\", "\\\\").replace("`", "\\`")
-    return f"{shared.replace(STYLES, f'const STYLES = `{escaped}`;')}\n{code}"
+    return _code(HERE / f"{module}.js", set()).replace(STYLES, f"const STYLES = `{escaped}`;", 1)
+
+
+def _code(file: Path, taken: set[Path], top: bool = True) -> str:
+    """Return a module with what it imports, each once, in front of it; only the topmost exports anything."""
+    code, before = file.read_text("utf8"), ""
+    for _, name in IMPORT.findall(code):
+        other = (file.parent / name).resolve()
+        if other not in taken:
+            taken.add(other)
+            before += _code(other, taken, top=False)
+    code = IMPORT.sub("", code)
+    return (
+        before
+        + (code if top else re.sub(r"^export (?=(?:async )?(?:function|class|const))", "", code, flags=re.M))
+        + "\n"
+    )
+
+
+def _styles(file: Path) -> str:
+    """Return a style sheet with those that it imports in their place."""
+    return re.sub(r'@import "([^"]+)";\n', lambda found: _styles(file.parent / found[1]), file.read_text("utf8"))
 
 
 def _packed(value: Any, buffers: list[Any]) -> Any:

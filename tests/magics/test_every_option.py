@@ -26,7 +26,11 @@ CASES: dict[tuple[str, str], Callable[[Cell], None]] = {}
 # Magics whose options have a test file of their own, which tries each of them.
 # Options that mean nothing without a kernel are tried in one, by the file that is named.
 IN_A_KERNEL = {("train", "--inline"): "test_loss_plot.py"}
-ELSEWHERE = {"images": ("test_images_magic.py", "test_images.py"), "clean": ("test_clean_magic.py",)}
+ELSEWHERE = {
+    "images": ("test_images_magic.py", "test_images.py"),
+    "clean": ("test_clean_magic.py",),
+    "cups": ("test_cups_magic.py",),
+}
 
 
 def heeds(magic: str, *options: str):
