@@ -60,16 +60,19 @@ def cups(
         >>> lesson = cups("my-class", lan=True)                                        # doctest: +SKIP
     """
     global _last
-    if room is None and _last is not None and not _last.closed and server is None and not secret:
-        return _last
+    before = _last if _last is not None and not _last.closed else None
+    if secret and not room:
+        raise AnswerError("A secret opens one room, and none is named.", "Name it: `cups('my-class', secret=…)`")
+    if room is None and server is None and before is not None:
+        if not lan:
+            return before
+        room = before.lesson.room if _is_local(before.lesson.link) else None
     if server is None:
         _must_be_reachable()
     else:
         server = address_of(server)
     address = server or local_server(lan)
     known = secret or (saved_secret(server, room) if room else None)
-    if secret and not room:
-        raise AnswerError("A secret opens one room, and none is named.", "Name it: `cups('my-class', secret=…)`")
     if room and known:
         lesson = Lesson(address, room, known)
         try:
@@ -81,6 +84,10 @@ def cups(
     else:
         lesson = make_room(address, room, key)
     save_secret(lesson, server)
+    if before is not None and before.lesson.secret == lesson.secret:
+        if before.lesson == lesson and before.board["reach"] == lesson.look()["reach"]:
+            return before
+        before.close()  # it shows an address by which nobody comes any more
     _last = Cups(lesson)
     return _last
 

@@ -99,19 +99,31 @@ def test_a_room_is_made_seen_marked_written_and_found_again(run, shell):
     again.close()
 
 
-def test_phones_in_the_network_are_let_in_when_that_is_said(run, shell):
+@pytest.mark.parametrize("line", ["%cups my-class --lan", "%cups --lan"])
+def test_phones_in_the_network_are_let_in_when_that_is_said(run, shell, line: str):
     run("%cups my-class")
     alone = shell.user_ns["cups"]
-    assert "--lan" in alone.state()["alone"]
+    assert "%cups --lan" in alone.state()["alone"], "the panel says what to type"
     tap(alone, "yellow")
-    alone.close()
-    run("%cups my-class --lan")
+    run(line)
     view = shell.user_ns["cups"]
-    assert view.lesson.secret == alone.lesson.secret
+    assert (view.lesson.room, view.lesson.secret) == ("my-class", alone.lesson.secret)
     assert view.board["counts"]["yellow"] == 1, "the room stays"
     if view.board["reach"]:  # a machine without a network has no other address
+        assert alone.closed, "its address leads nowhere"
         assert view.link.startswith(view.board["reach"])
         assert view.state()["alone"] == ""
+
+
+def test_the_same_room_again_is_the_same_panel_and_another_is_another(run, shell):
+    run("%cups my-class")
+    view = shell.user_ns["cups"]
+    run("%cups my-class")
+    assert shell.user_ns["cups"] is view, "twenty reruns look once a second, not twenty times"
+    run("%cups owls --into owls")
+    assert shell.user_ns["owls"] is not view
+    assert not view.closed
+    shell.user_ns["owls"].close()
 
 
 def test_a_server_elsewhere_its_key_and_a_room_of_somebody_elses(run, shell, elsewhere: Server):
