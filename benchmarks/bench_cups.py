@@ -1,12 +1,14 @@
 """The cups under load: many students, many taps, one board. How long until the teacher sees it, and is anything lost?
 
-`python -m benchmarks.bench_cups [STUDENTS] [TAPS a second] [SECONDS]`; 5,000, 500 and 300 by default. Client and server share
+`python -m benchmarks.bench_cups [STUDENTS] [TAPS a second] [SECONDS] [WORKERS]`; 5,000, 500, 300 and 1 by default. More than one
+worker share their rooms through a Redis server that is started for it. Client and server share
 this machine over loopback. A tap counts as seen when a board with its place in the room, or a later one, has come.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import resource
@@ -19,6 +21,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import requests
 from websockets.asyncio.client import connect
 
@@ -26,16 +29,24 @@ COMMAND = [sys.executable, "-m", "fastmagic.cli", "cups", "serve", "--port", "0"
 CUPS = ("green", "yellow", "red")
 
 
-def run(students: int, rate: int, seconds: int) -> None:
+def run(students: int, rate: int, seconds: int, workers: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-    with tempfile.TemporaryDirectory() as folder:
-        server = subprocess.Popen([*COMMAND, "--store", f"{folder}/cups.db"], stdout=subprocess.PIPE, text=True)
-        try:
-            address = server.stdout.readline().split()[-1]  # type: ignore[union-attr]
-            asyncio.run(_load(address, server.pid, students, rate, seconds))
-        finally:
-            server.kill()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
+        store = f"{folder}/cups.db"
+        if workers > 1:
+            store = f"unix://{folder}/redis"
+            options = ["--port", "0", "--unixsocket", f"{folder}/redis", "--dir", folder, "--appendonly", "yes"]
+            redis = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+            running.callback(redis.kill)
+            while not Path(f"{folder}/redis").exists():
+                time.sleep(0.05)
+        command = [*COMMAND, "--store", store, "--workers", str(workers)]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        running.callback(server.terminate)
+        address = server.stdout.readline().split()[-1]  # type: ignore[union-attr]
+        time.sleep(3 if workers > 1 else 0)
+        asyncio.run(_load(address, server.pid, students, rate, seconds))
 
 
 async def _load(address: str, pid: int, students: int, rate: int, seconds: int) -> None:
@@ -104,13 +115,11 @@ async def _join(place: str) -> tuple:
 
 
 def _memory(pid: int) -> float:
-    """Return the kB that a process holds."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return float(line.split()[1])
-    return 0.0
+    """Return the kB that a process and its children hold."""
+    process = psutil.Process(pid)
+    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]) / 1024
 
 
 if __name__ == "__main__":
     given = [int(word) for word in sys.argv[1:]]
-    run(*(given + [5000, 500, 300][len(given) :]))
+    run(*(given + [5000, 500, 300, 1][len(given) :]))

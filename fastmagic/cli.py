@@ -80,7 +80,10 @@ def _add_cups(commands: Any) -> None:
         help="address to listen on; 0.0.0.0 so that phones reach it (default: %(default)s)",
     )
     serve.add_argument("--port", type=int, default=8765, help="0 for a free one (default: %(default)s)")
-    serve.add_argument("--store", type=Path, help="the file that keeps the rooms (default: in your data folder)")
+    serve.add_argument(
+        "--store", help="the file that keeps the rooms (default: in your data folder), or redis://HOST:6379"
+    )
+    serve.add_argument("--workers", type=int, default=1, help="processes, which share rooms through Redis (default: 1)")
     serve.add_argument("--key", default=key, help="whoever makes a room must give it (default: $FASTMAGIC_CUPS_KEY)")
     serve.add_argument(
         "--newcomers",
@@ -95,6 +98,9 @@ def _add_cups(commands: Any) -> None:
     )
     serve.add_argument(
         "--idle", type=float, default=0, help="end after that many seconds without anybody (default: never)"
+    )
+    serve.add_argument(
+        "--public", metavar="URL", help="the address by which people reach it, behind a proxy or in a container"
     )
     room = verbs.add_parser("room", help="make a room", description="Make a room and print its links and QR code.")
     room.add_argument("name", nargs="?", help="small letters, digits and hyphens (default: one is made up)")
@@ -113,7 +119,9 @@ def _cups(arguments: argparse.Namespace) -> None:
             key=arguments.key,
             newcomers=arguments.newcomers,
             proxies=arguments.proxies,
+            public=arguments.public,
             idle=arguments.idle,
+            workers=arguments.workers,
             say=_say,
         )
         return

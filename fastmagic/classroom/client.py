@@ -135,10 +135,7 @@ def local_server(lan: bool = False) -> str:
     port = PORT
     if found is not None:
         port = urlsplit(found["address"]).port or PORT
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(found["pid"], signal.SIGTERM)
-        _until(lambda: _running(store) is None)
-        told_in(store).unlink(missing_ok=True)
+        end_local_server()
     store.parent.mkdir(parents=True, exist_ok=True)
     log, host = store.with_name("cups.log"), "0.0.0.0" if lan else "127.0.0.1"
     command = [sys.executable, "-m", "fastmagic.cli", "cups", "serve", "--host", host, "--idle", str(IDLE), "--port"]
@@ -153,6 +150,19 @@ def local_server(lan: bool = False) -> str:
     raise FastmagicError(
         f"The server of the cups did not start: {said[0] if said else 'it says nothing'}", f"See '{log}'."
     )
+
+
+def end_local_server() -> bool:
+    """End the server on this machine, and tell whether there was one. Its rooms stay."""
+    store = user_folder() / STORE
+    found = _running(store)
+    if found is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(found["pid"], signal.SIGTERM)
+    _until(lambda: _running(store) is None)
+    told_in(store).unlink(missing_ok=True)
+    return True
 
 
 def _running(store: Path) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .limits import NEWCOMERS
 
 PORT = 8765
 STORE = "cups.db"  # in the user's folder
+GIVEN = "FASTMAGIC_CUPS_WORKER"  # the environment variable that tells workers what was given
 
 
 def serve(
@@ -27,7 +28,9 @@ def serve(
     key: str | None = None,
     newcomers: int = NEWCOMERS,
     proxies: str = "127.0.0.1",
+    public: str | None = None,
     idle: float = 0,
+    workers: int = 1,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve rooms of cups until interrupted.
@@ -35,11 +38,14 @@ def serve(
     Args:
         host: the address to listen on; "0.0.0.0" for all of this machine's, so that phones can reach it.
         port: 0 for a free one.
-        store: the file that keeps the rooms; by default in the user's data folder.
+        store: the file that keeps the rooms, by default in the user's data folder; or the address of a Redis server, by
+            which several servers share them.
         key: what a person must give who makes a room; by default anybody may.
         newcomers: how many may join a room from one address at once; then two a second.
         proxies: addresses whose `X-Forwarded-For` and `-Proto` are believed, with commas.
+        public: the address by which people reach it, where a proxy or a container has another than the one it listens on.
         idle: end after that many seconds in which nobody was here; 0 for never.
+        workers: processes; more than one share their rooms through Redis.
         say: gets the address that it serves at.
 
     Raises:
@@ -47,40 +53,79 @@ def serve(
     """
     import uvicorn
 
-    from .server import MOST_BODY, Hall, app
+    from .server import MOST_BODY
 
     if newcomers < 1:
         raise AnswerError(f"--newcomers {newcomers} lets nobody in.", "Give how many may join a room at once: 150")
+    place = store if store is not None else user_folder() / STORE
+    if workers > 1 and not _is_redis(place):
+        raise AnswerError(
+            "Several processes share their rooms through Redis alone.", "Give one: --store redis://127.0.0.1:6379"
+        )
     listening = _listen(host, port)
     address, reach = _addresses(*listening.getsockname()[:2])
-    place = Path(store).expanduser() if store is not None else user_folder() / STORE
-    hall = Hall(_store(place), key, newcomers, reach)
+    reach = public.rstrip("/") + "/" if public else reach
+    given: dict[str, Any] = {"store": str(place), "key": key, "newcomers": newcomers, "reach": reach}
+    settings: dict[str, Any] = {
+        "access_log": False,  # addresses are nobody's business
+        "log_level": "warning",
+        "server_header": False,
+        "forwarded_allow_ips": proxies,
+        "ws_max_size": 2 * MOST_BODY,
+        "ws_ping_interval": 20,
+        "ws_ping_timeout": 20,
+        "timeout_graceful_shutdown": 3,
+        "limit_concurrency": 20_000,
+    }
+    if workers > 1:
+        _hall(**given)  # what is wrong is told here, not by each of them
+        os.environ[GIVEN] = json.dumps(given)
+        _say_where(say, address, reach, host)
+        uvicorn.run(f"{__name__}:worker", factory=True, workers=workers, fd=listening.fileno(), **settings)
+        return
+    from .server import app
+
+    hall = _hall(**given)
+    server = uvicorn.Server(uvicorn.Config(app(hall), **settings))
+    if idle:
+        _end_when_quiet(server, hall, idle)
+    _say_where(say, address, reach, host)
+    with contextlib.suppress(KeyboardInterrupt), _told_where(place, address, reach):
+        server.run(sockets=[listening])  # it has been shut down in good order when Ctrl-C is raised
+
+
+def worker() -> Any:
+    """Return the application of one of several processes; see `serve`."""
+    from .server import app
+
+    return app(_hall(**json.loads(os.environ[GIVEN])))
+
+
+def _hall(store: str, key: str | None, newcomers: int, reach: str | None) -> Any:
+    from .server import Hall
+
+    return Hall(_store(store), key, newcomers, reach)
+
+
+def _say_where(say: Callable[[str], None], address: str, reach: str | None, host: str) -> None:
     say(f"Cups: {address}")
     if reach:
-        say(f"Phones in the same network reach it at {reach}")
+        say(f"Phones reach it at {reach}")
     elif host in ("127.0.0.1", "::1", "localhost"):
         say("Only this machine reaches it; with --host 0.0.0.0 the phones in its network do too.")
     say(f"Make a room: fastmagic cups room --server {address}   (Ctrl-C ends the server, rooms stay)")
-    config = uvicorn.Config(
-        app(hall),
-        access_log=False,  # addresses are nobody's business
-        log_level="warning",
-        server_header=False,
-        forwarded_allow_ips=proxies,
-        ws_max_size=2 * MOST_BODY,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-        timeout_graceful_shutdown=3,
-        limit_concurrency=20_000,
-    )
-    server = uvicorn.Server(config)
-    if idle:
-        _end_when_quiet(server, hall, idle)
-    told = told_in(place)
+
+
+@contextlib.contextmanager
+def _told_where(store: str | Path, address: str, reach: str | None) -> Iterator[None]:
+    """Say beside a store on this machine where its server is, while that runs."""
+    if _is_redis(store):
+        yield
+        return
+    told = told_in(Path(store).expanduser())
     told.write_text(json.dumps({"address": address, "reach": reach, "pid": os.getpid()}), encoding="utf-8")
     try:
-        with contextlib.suppress(KeyboardInterrupt):  # it has been shut down in good order by then
-            server.run(sockets=[listening])
+        yield
     finally:
         told.unlink(missing_ok=True)
 
@@ -126,13 +171,22 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _store(place: Path) -> Any:
+def _is_redis(store: str | Path) -> bool:
+    return str(store).startswith(("redis://", "rediss://", "unix://"))
+
+
+def _store(where: str) -> Any:
     from .store import SqliteStore, StoreError
 
     try:
+        if _is_redis(where):
+            from .redis_store import RedisStore
+
+            return RedisStore(where)
+        place = Path(where).expanduser()
         place.parent.mkdir(parents=True, exist_ok=True)
         return SqliteStore(place)
     except (OSError, StoreError) as error:
         raise FastmagicError(
-            f"Rooms cannot be kept in '{place}': {error}.", "Give another file: --store FILE"
+            f"Rooms cannot be kept in '{where}': {error}.", "Give another place: --store FILE"
         ) from error

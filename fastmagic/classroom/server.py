@@ -36,7 +36,7 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 KEPT_DAYS = 30
 MOST_ROOMS = 1000
 MOST_BODY = 4096  # bytes of a request
-A_SECOND = 5  # times that a board is told at most
+A_SECOND = 10  # times that a board is told at most
 POINTS = 400  # of the history on a board
 IDLE = 120.0  # seconds after which a room that nobody looks at is put away
 AGAIN, PATIENCE = 0.5, 10.0  # seconds until a store that failed is asked again, and that who opens a room waits for it
@@ -118,7 +118,7 @@ class Live:
         self._state = self._student_state()
         self._task = asyncio.create_task(self._follow())
         self._beat = asyncio.create_task(self._tell())
-        self._moved = asyncio.Event()
+        self._moved, self._folded = asyncio.Event(), asyncio.Event()
 
     async def _follow(self) -> None:
         while True:
@@ -132,11 +132,21 @@ class Live:
             self.room.fold(event)
         self.ready.set()
         self._moved.set()
+        self._folded.set()
+        self._folded = asyncio.Event()
         state = self._student_state()
         if state != self._state or any(event.kind in ("reset", "drop") for event in events):
             self._state = state
             for outbox, seat in list(self.students.items()):
                 outbox.put(self.student(seat))
+
+    async def keep(self, event: Event) -> int:
+        """Keep an event and return its place, once the fold has it: who taps and then looks sees the tap."""
+        seq = await self.store.append(self.kept.name, event)
+        with contextlib.suppress(asyncio.TimeoutError):
+            while self.room.seq < seq:
+                await asyncio.wait_for(self._folded.wait(), PATIENCE)
+        return seq
 
     async def _tell(self) -> None:
         """Tell the boards what has changed, some times a second, and every second that time goes by."""
@@ -402,7 +412,7 @@ async def student(hall: Hall, live: Live, seat: str, address: str, asked: dict[s
         event = Event("vote", seat, [id, answer], now)
     else:
         raise Refused(400, "A cup, a note or a vote is needed.")
-    seq = await hall.store.append(room.name, event)
+    seq = await live.keep(event)
     return {"type": "kept", "seq": seq, "of": asked.get("id")}
 
 
@@ -455,7 +465,7 @@ async def teacher(hall: Hall, live: Live, asked: dict[str, Any]) -> dict[str, An
         value = {"question": question, "answers": texts}
     else:
         raise Refused(400, f"Nothing is called {str(kind)[:40]!r}.")
-    seq = await hall.store.append(live.room.name, Event(str(kind), "", value, hall.clock()))
+    seq = await live.keep(Event(str(kind), "", value, hall.clock()))
     return {"type": "kept", "seq": seq, "of": asked.get("id")}
 
 

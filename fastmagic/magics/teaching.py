@@ -20,6 +20,7 @@ class _Word(Value):
     Option("--server", "join a room on this server, as `fastmagic cups serve` runs it", _Word("URL")),
     Option("--key", "what that server wants of those who make rooms", _Word("WORD")),
     Option("--secret", "the teacher's secret of a room that was made elsewhere", _Word("SECRET")),
+    Option("--end", "close the panel, and end the server that was started on this machine; its rooms stay"),
     Option("--export", "write the history to FILE.csv, or all there is to know to FILE.json", FileName()),
     examples="""
         %cups my-class --lan                        # a room, for the phones in this network
@@ -44,6 +45,9 @@ def cups(call: Call) -> Any:
         words = [repr(options["room"])] if options["room"] else []
         words += [f"{name}={value!r}" for name, value in given.items() if name not in ("key", "secret")]
         print(f"import fastmagic\n\ncups = fastmagic.cups({', '.join(words)})\ncups")
+        return None
+    if options["end"]:
+        print(panel.end())
         return None
     found = panel.cups(options["room"], **given)
     if options["export"]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..classroom.client import Lesson, address_of, local_server, make_room, save_secret, saved_secret
+from ..classroom.client import Lesson, address_of, end_local_server, local_server, make_room, save_secret, saved_secret
 from ..classroom.room import CUPS
 from ..errors import AnswerError, FastmagicError, RefusedError, unwritable
 from ..render import escape, figure_png, html_table, new_figure
@@ -90,6 +90,16 @@ def cups(
         before.close()  # it shows an address by which nobody comes any more
     _last = Cups(lesson)
     return _last
+
+
+def end() -> str:
+    """Close this notebook's panel and end the server that was started on this machine; returns what was done."""
+    global _last
+    if _last is not None:
+        _last.close()
+        _last = None
+    ended = end_local_server()
+    return "The server has ended. Its rooms stay." if ended else "No server was running on this machine."
 
 
 def _must_be_reachable() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import socket as sockets
@@ -10,6 +11,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import psutil
+import pytest
 import requests
 from cups_server import Server, bearer, run, token
 from websockets.asyncio.client import connect
@@ -17,8 +20,7 @@ from websockets.asyncio.client import connect
 CUPS = ("green", "yellow", "red")
 
 
-def test_no_acknowledged_tap_is_lost_in_twenty_kills_under_load(tmp_path: Path):
-    server = Server(tmp_path, "--newcomers", "100000")
+def test_no_acknowledged_tap_is_lost_in_twenty_kills_under_load(server: Server):
     made = server.make("owl")
     stop = threading.Event()
     acknowledged: dict[str, str] = {}
@@ -66,7 +68,6 @@ def test_no_acknowledged_tap_is_lost_in_twenty_kills_under_load(tmp_path: Path):
             wrong.append((cup, kept))
     assert wrong == []
     assert sum(server.board(made)["counts"].values()) >= len(acknowledged)
-    server.close()
 
 
 def _nonsense(dice: random.Random) -> bytes | str:
@@ -105,8 +106,7 @@ def _nonsense(dice: random.Random) -> bytes | str:
     return text
 
 
-def test_ten_thousand_pieces_of_nonsense_break_nothing_and_reach_no_other_room(tmp_path: Path):
-    server = Server(tmp_path, "--newcomers", "100000")
+def test_ten_thousand_pieces_of_nonsense_break_nothing_and_reach_no_other_room(server: Server):
     made, other = server.make("owl"), server.make("lark")
     server.tap("lark", token(), "green")
     dice = random.Random(0)
@@ -140,11 +140,9 @@ def test_ten_thousand_pieces_of_nonsense_break_nothing_and_reach_no_other_room(t
     assert server.board(other)["counts"] == {"green": 1, "yellow": 0, "red": 0}
     assert server.board(other)["notes"] == []
     assert server.stop() == 0
-    server.close()
 
 
-def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path):
-    server = Server(tmp_path)
+def test_sockets_that_say_nothing_keep_nobody_out(server: Server):
     server.make("owl")
     silent = [sockets.create_connection(("127.0.0.1", server.port), 20) for _ in range(300)]
     for i, one in enumerate(silent):
@@ -155,4 +153,48 @@ def test_sockets_that_say_nothing_keep_nobody_out(tmp_path: Path):
     for one in silent:
         one.close()
     server.tap("owl", token(), "red")
-    server.close()
+
+
+def test_redis_may_restart_and_what_was_acknowledged_is_there(tmp_path: Path, store: str):
+    if store != "redis":
+        pytest.skip("of Redis alone")
+    with contextlib.closing(Server(tmp_path, store=store)) as server:
+        made, ann = server.make("owl"), token()
+        server.tap("owl", ann, "red")
+        assert server.redis is not None
+        server.redis.kill()
+        assert "cannot keep anything just now" in server.tap("owl", ann, "green", 503)["error"]
+        server.redis.start()
+        assert server.board(made)["counts"] == {"green": 0, "yellow": 0, "red": 1}
+        server.tap("owl", ann, "yellow")
+        end = time.monotonic() + 60
+        while server.board(made)["counts"]["yellow"] != 1:  # it follows the room again
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_workers_share_rooms_and_one_may_die(tmp_path: Path, store: str):
+    if store != "redis":
+        pytest.skip("of Redis alone")
+    with contextlib.closing(Server(tmp_path, "--workers", "2", "--newcomers", "1000", store=store)) as server:
+        made = server.make("owl")
+        people = [token() for _ in range(40)]
+        for i, who in enumerate(people):  # each request a connection of its own: they reach both workers
+            server.tap("owl", who, CUPS[i % 2])
+        seats = {server.board(made)["seats"] for _ in range(20)}
+        end = time.monotonic() + 60
+        while seats != {40}:
+            assert time.monotonic() < end, seats
+            seats = {server.board(made)["seats"] for _ in range(20)}
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        working = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        assert len(working) == 2
+        working[0].kill()
+        while True:  # the next connection may still reach the one that is gone
+            try:
+                server.tap("owl", people[0], "red")
+                break
+            except requests.RequestException:
+                assert time.monotonic() < end
+        assert server.board(made)["seats"] == 40
+        server.stop()

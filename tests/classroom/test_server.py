@@ -233,7 +233,7 @@ def test_nothing_personal_is_kept(server: Server):
     made, ann = server.make(), token()
     server.tap(made["room"], ann, "red")
     server.stop()
-    kept = b"".join(file.read_bytes() for file in server.folder.iterdir())
+    kept = b"".join(file.read_bytes() for file in server.folder.rglob("*") if file.is_file())
     assert ann.encode() not in kept
     assert b"127.0.0.1" not in kept
     assert made["secret"].encode() not in kept
@@ -244,6 +244,20 @@ def test_a_key_keeps_strangers_from_making_rooms(tmp_path):
     try:
         assert "key" in server.make(None, 403)["error"]
         assert server.make(None, key="s3cret")["secret"]
+    finally:
+        server.close()
+
+
+def test_the_public_address_is_the_one_that_phones_are_told(tmp_path):
+    import subprocess
+
+    server = Server(tmp_path, "--public", "https://cups.example.org")
+    try:
+        made = server.make("owl")
+        assert server.board(made)["reach"] == "https://cups.example.org/"
+        command = [*FASTMAGIC, "cups", "room", "lark", "--server", server.address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert "Students: https://cups.example.org/lark/" in done.stdout
     finally:
         server.close()
 

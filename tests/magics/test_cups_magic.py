@@ -99,6 +99,19 @@ def test_a_room_is_made_seen_marked_written_and_found_again(run, shell):
     again.close()
 
 
+def test_the_server_ends_when_that_is_said_and_its_rooms_stay(run, shell):
+    assert "No server was running" in run("%cups --end")
+    run("%cups my-class")
+    view = shell.user_ns["cups"]
+    tap(view, "red")
+    assert "has ended" in run("%cups --end")
+    assert view.closed
+    with pytest.raises(requests.ConnectionError):
+        requests.get(view.link, timeout=20)
+    run("%cups my-class")
+    assert shell.user_ns["cups"].board["counts"]["red"] == 1
+
+
 @pytest.mark.parametrize("line", ["%cups my-class --lan", "%cups --lan"])
 def test_phones_in_the_network_are_let_in_when_that_is_said(run, shell, line: str):
     run("%cups my-class")
