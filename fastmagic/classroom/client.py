@@ -57,13 +57,13 @@ class Lesson:
         """
         return int(_ask(f"{self.link}act", {"do": do, "value": value}, self.secret)["seq"])
 
-    def look(self) -> dict[str, Any]:
-        """Return what the board shows now.
+    def look(self, at: float | None = None) -> dict[str, Any]:
+        """Return what the board shows now, or what it showed at an earlier time, in seconds since 1970.
 
         Raises:
             FastmagicError: the server cannot be reached, or refuses.
         """
-        return _ask(f"{self.link}board", None, self.secret)
+        return _ask(f"{self.link}board{'' if at is None else f'?at={at:.3f}'}", None, self.secret)
 
     def events(self) -> list[list[Any]]:
         """Return all that happened in the room, in order: kind, seat, value and seconds since 1970 of each.
@@ -204,6 +204,15 @@ def saved_secret(server: str | None, room: str) -> str | None:
     """Return the secret of a room that was made from here, where it is known; see `save_secret`."""
     found = _secrets().get(server or HERE, {}).get(room)
     return found if isinstance(found, str) else None
+
+
+def known_rooms() -> list[tuple[str | None, str, str]]:
+    """Return (server, room, secret) of the rooms that were made from here; `None` is the server of this machine."""
+    return [
+        (None if server == HERE else server, room, secret)
+        for server, rooms in _secrets().items()
+        for room, secret in rooms.items()
+    ]
 
 
 def _secrets() -> dict[str, Any]:

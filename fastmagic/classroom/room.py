@@ -7,7 +7,7 @@ week's lesson agree. Nothing here reads a clock, a file or a socket.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -130,6 +130,9 @@ class Room:
         self.poll: Poll | None = None
         self.polls: list[Poll] = []
         self.began = 0.0
+        self._active: OrderedDict[str, None] = (
+            OrderedDict()
+        )  # seats whose cups count, the one untouched for longest first
         self._now: Counter[str] = Counter()
         for event in events:
             self.fold(event)
@@ -142,15 +145,33 @@ class Room:
         self.began = self.began or event.time
         fold = getattr(self, f"_{event.kind}", None)
         if fold is not None:
+            self._fade(event.time)
             fold(event)
 
     def counts(self, now: float) -> dict[str, int]:
-        """Return the active cups of each colour at a time: those touched within `settings.fade` seconds."""
-        if not self.settings.fade:
-            return {cup: self._now[cup] for cup in CUPS}
-        since = now - self.settings.fade
-        found = Counter(seat.cup for seat in self.seats.values() if seat.time >= since)
-        return {cup: found[cup] for cup in CUPS}
+        """Return the active cups of each colour at a time, not before the last event: those touched within `settings.fade` seconds."""
+        self._fade(now)
+        return {cup: self._now[cup] for cup in CUPS}
+
+    def _fade(self, now: float) -> None:
+        """Let the cups fade that nobody has touched, each at its time."""
+        fade = self.settings.fade
+        while fade and self._active:
+            seat = self.seats[next(iter(self._active))]
+            if seat.time + fade >= now:
+                break
+            self._active.popitem(last=False)
+            self._now[seat.cup] -= 1
+            self._point(seat.time + fade)
+
+    def _touch(self, name: str, time: float) -> None:
+        """Count a seat's cup, which was touched at a time."""
+        seat = self.seats[name]
+        if name not in self._active:
+            self._now[seat.cup] += 1
+        self._active[name] = None
+        self._active.move_to_end(name)
+        seat.time = max(seat.time, time)
 
     def notes(self) -> list[tuple[int, str, str, float]]:
         """Return (number, cup, what lost them, when) of the notes, the oldest first."""
@@ -166,17 +187,25 @@ class Room:
         if seat is None:
             self.seats[event.seat] = Seat(cup, event.time, event.time)
         else:
-            self._now[seat.cup] -= 1
-            seat.cup, seat.time = cup, event.time
+            self._leave(event.seat)
+            seat.cup = cup
             if cup != "red":
                 seat.note, seat.note_seq = "", 0
-        self._now[cup] += 1
+        self._touch(event.seat, event.time)
         self._point(event.time)
+
+    def _leave(self, name: str) -> None:
+        """Count a seat's cup no more."""
+        if name in self._active:
+            del self._active[name]
+            self._now[self.seats[name].cup] -= 1
 
     def _note(self, event: Event) -> None:
         seat = self.seats.get(event.seat)
         if seat is not None and seat.cup == "red" and not self.closed:
-            seat.note, seat.note_seq, seat.time = event.value, event.seq, event.time
+            seat.note, seat.note_seq = event.value, event.seq
+            self._touch(event.seat, event.time)
+            self._point(event.time)
 
     def _answered(self, event: Event) -> None:
         for seat in self.seats.values():
@@ -184,9 +213,11 @@ class Room:
                 seat.note, seat.note_seq = "", 0
 
     def _reset(self, event: Event) -> None:
-        for seat in self.seats.values():
-            seat.cup, seat.note, seat.note_seq, seat.time = "green", "", 0, event.time
-        self._now = Counter(green=len(self.seats))
+        self._active.clear()
+        self._now.clear()
+        for name, seat in self.seats.items():
+            seat.cup, seat.note, seat.note_seq = "green", "", 0
+            self._touch(name, event.time)
         self._point(event.time, at_once=True)
 
     def _pause(self, event: Event) -> None:
@@ -207,12 +238,21 @@ class Room:
     def _drop(self, event: Event) -> None:
         for name, seat in list(self.seats.items()):
             if seat.joined >= event.value:
-                self._now[seat.cup] -= 1
+                self._leave(name)
                 del self.seats[name]
         self._point(event.time, at_once=True)
 
     def _settings(self, event: Event) -> None:
-        self.settings = self.settings.changed(event.value)
+        before, self.settings = self.settings.fade, self.settings.changed(event.value)
+        if self.settings.fade != before:
+            self._active.clear()
+            self._now.clear()
+            since = event.time - self.settings.fade if self.settings.fade else float("-inf")
+            for name, seat in sorted(self.seats.items(), key=lambda item: item[1].time):
+                if seat.time >= since:
+                    self._touch(name, seat.time)
+            if self.seats:
+                self._point(event.time, at_once=True)
 
     def _mark(self, event: Event) -> None:
         if not self.marks or self.marks[-1][1] != event.value:

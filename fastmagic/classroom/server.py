@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import itertools
 import json
+import math
 import re
 import secrets
 import time
@@ -186,28 +188,20 @@ class Live:
 
     def board(self) -> dict[str, Any]:
         """What the teacher's board shows. No seat: nobody is told who."""
-        room, now, poll = self.room, self.clock(), self.room.poll
-        counts = room.counts(now)
-        return {
-            "type": "board",
-            "room": room.name,
-            "reach": self.reach,
-            "now": now,
-            "seq": room.seq,
-            "counts": counts,
-            "seats": len(room.seats),
-            "here": len(set(self.students.values())),
-            "alert": self.alert.look(counts, room.settings, now),
-            "settings": vars(room.settings),
-            "paused": room.paused,
-            "closed": room.closed,
-            "locked": room.locked,
-            "notes": [{"id": id, "cup": cup, "text": text, "time": when} for id, cup, text, when in room.notes()[:50]],
-            "marks": room.marks[-200:],
-            "history": _thinned(room.history),
-            "poll": None if poll is None else _asked(poll),
-            "polls": [_asked(earlier) for earlier in room.polls[-20:]],
-        }
+        now = self.clock()
+        told = _board(self.room, now)
+        alert = self.alert.look(told["counts"], self.room.settings, now)
+        return told | {"reach": self.reach, "here": len(set(self.students.values())), "alert": alert}
+
+    async def past(self, at: float) -> dict[str, Any]:
+        """What the board showed at an earlier time, in seconds since 1970."""
+        events = await self.store.events(self.kept.name)
+
+        def work() -> dict[str, Any]:
+            return _board(Room(self.kept.name, itertools.takewhile(lambda event: event.time <= at, events)), at)
+
+        told = await asyncio.to_thread(work)
+        return told | {"type": "past", "reach": self.reach, "here": 0, "alert": False}
 
     @property
     def idle(self) -> bool:
@@ -217,6 +211,28 @@ class Live:
         for task in (self._task, self._beat):
             task.cancel()
         await asyncio.gather(self._task, self._beat, return_exceptions=True)
+
+
+def _board(room: Room, now: float) -> dict[str, Any]:
+    """What a room comes to at a time, for its teacher."""
+    poll = room.poll
+    return {
+        "type": "board",
+        "room": room.name,
+        "now": now,
+        "seq": room.seq,
+        "counts": room.counts(now),
+        "seats": len(room.seats),
+        "settings": vars(room.settings),
+        "paused": room.paused,
+        "closed": room.closed,
+        "locked": room.locked,
+        "notes": [{"id": id, "cup": cup, "text": text, "time": when} for id, cup, text, when in room.notes()[:50]],
+        "marks": room.marks[-200:],
+        "history": _thinned(room.history),
+        "poll": None if poll is None else _asked(poll),
+        "polls": [_asked(earlier) for earlier in room.polls[-20:]],
+    }
 
 
 def _asked(poll: Poll) -> dict[str, Any]:
@@ -316,7 +332,7 @@ class Hall:
             raise Refused(429, "That many rooms have been made from your address. Try again in some minutes.")
         if name is not None and not NAME.fullmatch(name):
             raise Refused(400, "A room's name is 3 to 32 small letters, digits and hyphens.")
-        secret, now = Secret(secrets.token_urlsafe(24)), self.clock()
+        secret, now = Secret(secrets.token_hex(24)), self.clock()  # hex: none begins with a "-", as an option does
         for _ in range(8):
             chosen = name or _short_name()
             made = await self.store.create(Kept(chosen, secret.kept, now, now + KEPT_DAYS * 86400), self.most_rooms)
@@ -572,7 +588,16 @@ def app(hall: Hall) -> Starlette:
     async def board(request: Request, live: Live | None) -> Response:
         assert live is not None
         _is_teacher(request, live)
-        return JSONResponse(live.board())
+        at = request.query_params.get("at")
+        if at is None:
+            return JSONResponse(live.board())
+        try:
+            when = float(at)
+        except ValueError:
+            when = math.nan
+        if not math.isfinite(when):
+            raise Refused(400, "A time is seconds since 1970.")
+        return JSONResponse(await live.past(when))
 
     async def act(request: Request, live: Live | None) -> Response:
         assert live is not None

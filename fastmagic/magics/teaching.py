@@ -21,12 +21,14 @@ class _Word(Value):
     Option("--key", "what that server wants of those who make rooms", _Word("WORD")),
     Option("--secret", "the teacher's secret of a room that was made elsewhere", _Word("SECRET")),
     Option("--end", "close the panel, and end the server that was started on this machine; its rooms stay"),
+    Option("--rooms", "list the rooms that were made from here: students, when, whether open"),
     Option("--export", "write the history to FILE.csv, or all there is to know to FILE.json", FileName()),
     examples="""
         %cups my-class --lan                        # a room, for the phones in this network
         %cups                                       # the same again, in another cell or on another slide
         %cups my-class --server https://cups.example.org
         %cups --export lesson.csv
+        %cups --rooms                               # of earlier lessons too; open one and "Look back"
     """,
     gives="cups",
 )  # fmt: skip
@@ -48,6 +50,9 @@ def cups(call: Call) -> Any:
         return None
     if options["end"]:
         print(panel.end())
+        return None
+    if options["rooms"]:
+        call.show(panel.rooms())
         return None
     found = panel.cups(options["room"], **given)
     if options["export"]:

@@ -13,7 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..classroom.client import Lesson, address_of, end_local_server, local_server, make_room, save_secret, saved_secret
+from ..classroom.client import (
+    Lesson,
+    address_of,
+    end_local_server,
+    known_rooms,
+    local_server,
+    make_room,
+    save_secret,
+    saved_secret,
+)
 from ..classroom.room import CUPS
 from ..errors import AnswerError, FastmagicError, RefusedError, unwritable
 from ..render import escape, figure_png, html_table, new_figure
@@ -92,6 +101,38 @@ def cups(
     return _last
 
 
+def rooms() -> Any:
+    """Return the rooms that were made from here and are still there, the last used first, as a DataFrame.
+
+    Its columns: room, students (how many took a cup), began and last (UTC; missing where nobody came), state, server.
+
+    Raises:
+        FastmagicError: the server on this machine does not start.
+    """
+    import pandas as pd
+
+    rows = []
+    for server, room, secret in known_rooms():
+        address = server or local_server()
+        try:
+            board = Lesson(address, room, secret).look()
+        except RefusedError:
+            continue  # it has expired
+        except FastmagicError:
+            rows.append({"room": room, "state": "its server does not answer", "server": address})
+            continue
+        state = "closed" if board["closed"] else "paused" if board["paused"] else "open"
+        times = [point[0] for point in board["history"]] or [None]
+        rows.append({
+            "room": room, "students": board["seats"], "began": times[0], "last": times[-1], "state": state, "server": address,
+        })  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["room", "students", "began", "last", "state", "server"])
+    frame = frame.assign(students=frame.students.astype("Int64"))
+    for name in ("began", "last"):
+        frame[name] = pd.to_datetime(frame[name].astype(float).round(), unit="s", utc=True)
+    return frame.sort_values("last", ascending=False, ignore_index=True)
+
+
 def end() -> str:
     """Close this notebook's panel and end the server that was started on this machine; returns what was done."""
     global _last
@@ -143,13 +184,15 @@ class Cups(Panel):
 
     @property
     def history(self) -> Any:
-        """How many cups of each colour there were, as a DataFrame: time (UTC), green, yellow, red; a row a change."""
+        """How many active cups of each colour there were, as a DataFrame: time (UTC), green, yellow, red; a row a change."""
         import pandas as pd
 
         from ..classroom.room import Event, Room
 
         events = [Event(kind, seat, value, at, i) for i, (kind, seat, value, at) in enumerate(self.lesson.events(), 1)]
-        frame = pd.DataFrame(Room(self.lesson.room, events).history, columns=["time", *CUPS])
+        room = Room(self.lesson.room, events)
+        room.counts(self.board["now"])  # what has faded since
+        frame = pd.DataFrame(room.history, columns=["time", *CUPS])
         return frame.assign(time=pd.to_datetime(frame.time, unit="s", utc=True))
 
     def mark(self, text: str) -> None:
@@ -227,6 +270,14 @@ class Cups(Panel):
         self.lesson.act(do, value)
         self.board = self.lesson.look()
         return {"board": self.board}
+
+    def on_title(self, text: str) -> None:
+        """Mark the slide that is shown now."""
+        self.mark(text)
+
+    def on_at(self, at: float) -> dict[str, Any]:
+        """Return what the board showed at an earlier time."""
+        return {"board": self.lesson.look(float(at))}
 
     # ------------------------------------------------------------ the still
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cups_server import Server
+from axe_playwright_python.sync_playwright import Axe
+from cups_server import Server, token
 from front_ends import SCREENSHOTS
 from playwright.sync_api import Page, expect
 
@@ -70,6 +71,13 @@ def counts(board: Page, *wanted: int) -> None:
     expect(board.locator(".count b")).to_have_text([str(count) for count in wanted])
 
 
+def accessible(page: Page) -> None:
+    """Contrast, names, roles: what axe-core finds wrong by the rules of WCAG 2.1 A and AA."""
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
+    found = Axe().run(page, options=rules).response["violations"]
+    assert [(one["id"], node["html"], node["failureSummary"]) for one in found for node in one["nodes"]] == []
+
+
 def picture(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"cups-{name}.png", full_page=True)
@@ -126,6 +134,41 @@ def test_too_many_red_cups_shout_and_stop_shouting(people: People):
     cup(ben, "I'm fine").click()
     cup(ann, "I'm fine").click()
     expect(board.locator("#board")).not_to_have_class(re.compile("alert"))
+
+
+def test_the_lesson_is_looked_back_at(people: People):
+    ann = token()
+    for name in ("Tensors", "Batches"):
+        people.server.act(people.made, "mark", name)
+    people.server.tap(people.made["room"], ann, "red")
+    people.server.post(f"{people.made['room']}/do", {"do": "note", "text": "what is a batch?", "token": ann})
+    people.server.act(people.made, "ask", {"question": "Which?", "answers": ["a", "b"]})
+    board = people.teacher()
+    counts(board, 0, 0, 1)
+    board.wait_for_timeout(2100)  # of the lesson: the second tap is another point of the history
+    people.server.tap(people.made["room"], ann, "green")
+    counts(board, 1, 0, 0)
+    board.get_by_role("button", name="Look back").click()
+    handle = board.get_by_role("slider", name="Time of the lesson")
+    handle.press("Home")
+    for _ in range(20):
+        handle.press("ArrowRight")
+    counts(board, 0, 0, 1)
+    expect(board.get_by_text(re.compile("As it was at .*: 1 of 1 cup active"))).to_be_visible()
+    expect(board.locator(".notes li")).to_have_text(["what is a batch?"])  # and no button in the past
+    people.server.tap(people.made["room"], token(), "yellow")
+    picture(board, "back")
+    accessible(board)
+    board.get_by_role("button", name="Play").click()
+    counts(board, 1, 0, 0)  # it comes to the second tap by itself, and to the third
+    counts(board, 1, 1, 0)
+    board.get_by_role("button", name="Look back").click()
+    counts(board, 1, 1, 0)
+    expect(board.get_by_role("button", name="New question")).to_be_visible()
+    box = board.locator("canvas").bounding_box()
+    board.mouse.click(box["x"] + 3, box["y"] + 50)
+    counts(board, 0, 0, 1)
+    assert people.complaints == []
 
 
 def test_a_reload_and_a_lost_connection_keep_the_cup(people: People):
@@ -215,11 +258,13 @@ def test_pages_fit_small_and_large_screens(people: People, scheme: str):
             )
             >= 64
         )
+        accessible(page)
         picture(page, f"student-{scheme}-{width}")
     for size in ((390, 800), (1280, 720)):
         board = people.teacher(size, color_scheme=scheme)
         counts(board, 0, 0, 3)
         assert board.evaluate("document.documentElement.scrollWidth") <= size[0]
+        accessible(board)
         picture(board, f"board-{scheme}-{size[0]}")
 
 

@@ -15,6 +15,8 @@ import pytest
 from front_ends import WIDGET, FrontEnd
 from playwright.sync_api import Locator, Page, expect
 
+from fastmagic.classroom.client import Lesson
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -97,6 +99,33 @@ def test_a_question_is_typed_into_the_panel_and_the_whole_page_opens(lab: FrontE
     counts(opened.value.locator("body"), 0, 0, 1)
     opened.value.close()
     assert shown.console == []
+
+
+@pytest.mark.parametrize("kind", ["rise", "lab_rise"])
+def test_a_slide_that_is_turned_to_becomes_a_mark(front_ends, kind: str, data: Path, phones: list[Page]):
+    heading = "from IPython.display import HTML\nHTML('<h2>What a batch is</h2>')"
+    shown = front_ends[kind].open(cells(data, f"%cups slides-{kind.replace('_', '-')}", heading))
+    shown.run_all()
+    shown.show(1)
+    counts(shown.output(1), 0, 0, 0)
+    shown.show(2)
+    expect(shown.output(2).get_by_text("What a batch is")).to_be_visible()
+    shown.show(1)
+    output = shown.output(1)
+    phones[0].goto(output.locator(".join").get_by_text(re.compile("/slides-")).inner_text())
+    tap(phones[0], "I'm lost")
+    counts(output, 0, 0, 1)
+    output.get_by_role("button", name="Look back").click()
+    expect(output.get_by_text(re.compile("As it was at"))).to_be_visible()
+    assert "What a batch is" in marks(output, data)
+
+
+def marks(output: Locator, data: Path) -> list[str]:
+    """The marks in the history of the room that a panel shows."""
+    link = output.locator(".join div").first.inner_text()
+    server, room = link.removesuffix("/").rsplit("/", 1)
+    kept = json.loads((data / "fastmagic/cups-rooms.json").read_text())
+    return [mark[1] for mark in Lesson(f"{server}/", room, kept["this machine"][room]).look()["marks"]]
 
 
 def test_the_saved_notebook_tells_how_it_went(lab: FrontEnd, data: Path, phones: list[Page]):

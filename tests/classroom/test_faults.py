@@ -14,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from cups_server import Server, bearer, run, token
-from websockets.asyncio.client import connect
+from cups_server import Server, bearer, token
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from websockets.sync.client import connect
 
 CUPS = ("green", "yellow", "red")
 
@@ -70,76 +72,95 @@ def test_no_acknowledged_tap_is_lost_in_twenty_kills_under_load(server: Server):
     assert sum(server.board(made)["counts"].values()) >= len(acknowledged)
 
 
-def _nonsense(dice: random.Random) -> bytes | str:
-    """A message as nobody should send one: of the right shape with wrong parts, cut, doubled, or of noise."""
-    parts = [
-        None,
-        True,
-        -1,
-        2**70,
-        1e308,
-        "",
-        "red",
-        "x" * 300,
-        "\u202e\x00",
-        [],
-        {},
-        [["red"]],
-        {"do": "cup"},
-        "cup",
-        "vote",
-        "note",
-        "look",
-    ]
-    names = ["do", "cup", "text", "token", "poll", "answer", "id", "value", "secret", "room", "key"]
-    message = {dice.choice(names): dice.choice(parts) for _ in range(dice.randrange(6))}
-    text = json.dumps(message)
-    how = dice.randrange(5)
-    if how == 0:
-        return dice.randbytes(dice.randrange(200))
-    if how == 1:
-        return text[: dice.randrange(len(text) + 1)]
-    if how == 2:
-        return text * 2
-    if how == 3:
-        return text.replace('"', dice.choice(["'", '"', "\\"]))
-    return text
+JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=300), st.sampled_from(["red", "cup"])
+    ),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=9), inside, max_size=4),
+    max_leaves=8,
+)
+NAMES = ("do", "cup", "text", "token", "poll", "answer", "id", "value", "secret", "room", "key")
+WHAT = ("cup", "vote", "note", "look", "ask", "settings", "drop", "mark", "answered", "reveal", "_fade", "__class__")
+MESSAGES = st.one_of(
+    JSON,
+    st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON)),
+    st.fixed_dictionaries({"do": st.sampled_from(WHAT), "token": st.integers(0, 999).map("seat-of-somebody-{}".format)}, optional=dict.fromkeys(NAMES[1:3] + NAMES[4:], JSON)),
+).map(lambda message: json.dumps(message))  # fmt: skip
+# What nobody should send: noise; messages of the right shape with wrong parts; the same cut off, or twice.
+NONSENSE = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=200),
+    MESSAGES,
+    MESSAGES.map(lambda text: text[: len(text) // 2]),
+    MESSAGES.map(lambda text: text * 2),
+)
+PATHS = st.sampled_from(
+    ["rooms", "owl/do", "owl/state", "owl/enter", "owl/act", "owl/board?at=nan", "nothing/do", "owl/%00", "..%2f/do"]
+)
+MANY = settings(
+    deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+)
 
 
-def test_ten_thousand_pieces_of_nonsense_break_nothing_and_reach_no_other_room(server: Server):
+def test_ten_thousand_pieces_of_nonsense_break_nothing_and_reach_no_other_room(server: Server, store: str):
+    if store != "sqlite":
+        pytest.skip("no nonsense gets as far as the store")
     made, other = server.make("owl"), server.make("lark")
     server.tap("lark", token(), "green")
-    dice = random.Random(0)
-    statuses: set[int] = set()
     session = requests.Session()
-    for i in range(2000):
-        path = dice.choice(
-            ["rooms", "owl/do", "owl/state", "owl/enter", "owl/act", "nothing/do", "owl/%00", "..%2f/do"]
-        )
-        answer = session.post(server.address + path, data=_nonsense(dice), timeout=20)
-        statuses.add(answer.status_code)
-        if i % 10 == 0:
-            method = dice.choice(["GET", "PUT", "DELETE", "HEAD"])
-            statuses.add(session.request(method, server.address + path, timeout=20).status_code)
-    assert max(statuses) < 500, statuses
+    session.headers.update(bearer(made))
 
-    async def frames() -> None:
-        address = f"{server.address.replace('http', 'ws')}owl/"
-        for path, headers in (("socket", {}), ("board-socket", bearer(made))):
-            async with connect(address + path, additional_headers=headers, max_size=None) as web:
-                for _ in range(4000):
-                    frame = _nonsense(dice)
-                    await web.send(frame)
-                await web.send(json.dumps({"do": "look", "token": token(), "id": "last"}))
-                while True:
-                    told = json.loads(await web.recv())
-                    if told["type"] == "state" or told.get("of") == "last":
-                        break
+    @settings(MANY, max_examples=2000)
+    @given(st.sampled_from(["POST"] * 9 + ["GET", "PUT", "DELETE", "HEAD"]), PATHS, NONSENSE)
+    def requests_(method: str, path: str, body: bytes | str) -> None:
+        data = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
+        assert session.request(method, server.address + path, data=data, timeout=20).status_code < 500
 
-    run(frames())
+    requests_()
+    address = f"{server.address.replace('http', 'ws')}owl/"
+
+    @settings(MANY, max_examples=500)
+    @given(st.sampled_from(["socket", "board-socket"]), st.lists(NONSENSE, min_size=16, max_size=16))
+    def frames(path: str, nonsense: list[bytes | str]) -> None:
+        with connect(address + path, additional_headers=bearer(made), max_queue=None) as web:
+            web.send(json.dumps({"do": "look", "token": token()}))  # a seat of its own: it may say some things at once
+            for frame in nonsense:
+                web.send(frame if isinstance(frame, bytes) else frame.encode("utf-8", "replace").decode())
+            web.send(json.dumps({"do": "cup", "cup": "none", "id": "the last"}))
+            while json.loads(web.recv(60)).get("of") != "the last":  # each of them got through, or an answer
+                pass
+
+    frames()
     assert server.board(other)["counts"] == {"green": 1, "yellow": 0, "red": 0}
     assert server.board(other)["notes"] == []
     assert server.stop() == 0
+
+
+def test_who_talks_and_never_reads_is_heard_no_more_and_keeps_nobody_waiting(server: Server, store: str):
+    if store != "sqlite":
+        pytest.skip("nothing of it gets as far as the store")
+    made = server.make("owl")
+    before = psutil.Process(server.process.pid).memory_info().rss
+    asked = json.dumps({"do": "look", "token": token()}).encode()
+    frames = (b"\x81" + bytes([0x80 | len(asked)]) + bytes(4) + asked) * 1000
+    talkers = [sockets.create_connection(("127.0.0.1", server.port), 5) for _ in range(2)]
+    for one in talkers:
+        one.sendall(
+            f"GET /owl/socket HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        said = 0
+        with contextlib.suppress(OSError):  # nobody takes more of it, or it is cut off
+            one.settimeout(2)
+            while said < 100e6:
+                one.sendall(frames)
+                said += len(frames)
+        assert said < 100e6
+    server.tap("owl", token(), "red")
+    assert server.board(made)["counts"]["red"] == 1
+    assert psutil.Process(server.process.pid).memory_info().rss - before < 50e6
+    for one in talkers:
+        one.close()
 
 
 def test_sockets_that_say_nothing_keep_nobody_out(server: Server):

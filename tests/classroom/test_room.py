@@ -19,11 +19,12 @@ def test_the_last_cup_of_a_seat_counts():
 
 
 def test_a_cup_that_nobody_touched_for_long_fades_and_comes_back_with_a_tap():
-    owl = room(("cup", "a", "red", 0), ("cup", "b", "green", 100), fade=60)
-    assert owl.counts(50) == {"green": 1, "yellow": 0, "red": 1}
-    assert owl.counts(120) == {"green": 1, "yellow": 0, "red": 0}
-    owl.fold(Event("cup", "a", "red", 121, 9))
-    assert owl.counts(122)["red"] == 1
+    owl = room(("cup", "a", "red", 10), ("cup", "b", "green", 20), fade=60)
+    assert owl.counts(70) == {"green": 1, "yellow": 0, "red": 1}
+    assert owl.counts(75) == {"green": 1, "yellow": 0, "red": 0}
+    owl.fold(Event("cup", "a", "red", 78, 9))
+    assert owl.counts(79)["red"] == 1
+    assert owl.history == [(10, 0, 0, 1), (20, 1, 0, 1), (70, 1, 0, 0), (78, 1, 0, 1)], "the history tells of it"
 
 
 def test_a_note_goes_with_the_red_cup_and_when_it_was_answered():

@@ -72,6 +72,28 @@ def test_a_poll_is_hidden_until_it_is_revealed(shared: Server):
     assert "closed" in shared.post(f"{made['room']}/do", answer, 409)["error"]
 
 
+def test_the_board_can_be_had_as_it_was_at_any_time(shared: Server):
+    made, ann = shared.make(), token()
+    before = shared.board(made)["now"]
+    shared.tap(made["room"], ann, "red")
+    shared.post(f"{made['room']}/do", {"do": "note", "text": "what is a batch?", "token": ann})
+    then = shared.board(made)["now"]
+    shared.tap(made["room"], ann, "green")
+
+    def at(time: object, status: int = 200):
+        answer = requests.get(f"{shared.address}{made['room']}/board?at={time}", headers=bearer(made), timeout=20)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    assert at(before)["counts"] == {"green": 0, "yellow": 0, "red": 0}
+    past = at(then)
+    assert (past["type"], past["counts"]["red"], past["notes"][0]["text"]) == ("past", 1, "what is a batch?")
+    assert at(then + 1e6)["notes"] == []
+    for nonsense in ("nan", "inf", "yesterday", ""):
+        assert "seconds since 1970" in at(nonsense, 400)["error"]
+    assert requests.get(f"{shared.address}{made['room']}/board?at=1", timeout=20).status_code == 403
+
+
 def test_acknowledged_taps_survive_a_kill(server: Server):
     made = server.make("owl")
     tokens = [token() for _ in range(30)]

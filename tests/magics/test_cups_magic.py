@@ -139,6 +139,22 @@ def test_the_same_room_again_is_the_same_panel_and_another_is_another(run, shell
     shell.user_ns["owls"].close()
 
 
+def test_the_rooms_that_were_made_from_here_are_listed(run, shell, elsewhere: Server):
+    assert "Empty DataFrame" in run("%cups --rooms")
+    run("%cups my-class")
+    tap(shell.user_ns["cups"], "red")
+    tap(shell.user_ns["cups"], "green")
+    run(f"%cups owls --server {elsewhere.address} --key s3cret --into owls")
+    shell.user_ns["owls"].close()
+    frame = panel.rooms()
+    assert list(frame.room) == ["my-class", "owls"]
+    assert list(frame.students) == [2, 0]
+    assert list(frame.state) == ["open", "open"]
+    assert abs(frame["last"][0].timestamp() - time.time()) < 100
+    elsewhere.kill()
+    assert "its server does not answer" in run("%cups --rooms")
+
+
 def test_a_server_elsewhere_its_key_and_a_room_of_somebody_elses(run, shell, elsewhere: Server):
     with pytest.raises(FastmagicError, match="have its key"):
         run(f"%cups owls --server {elsewhere.address}")

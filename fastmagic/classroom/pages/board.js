@@ -5,8 +5,8 @@ import {CUPS, cupPicture, element} from "./cups.js";
 const WORDS = {green: "fine", yellow: "not sure", red: "lost"};
 
 export class Board {
-  constructor(root, {send, link, picture, room, page = ""}) {
-    Object.assign(this, {root, sendRaw: send, last: null});
+  constructor(root, {send, past, link, picture, room, page = ""}) {
+    Object.assign(this, {root, sendRaw: send, past, last: null, at: null});
     root.replaceChildren();
     root.classList.add("board");
     this.head = element("header");
@@ -21,13 +21,15 @@ export class Board {
       box.append(cupPicture(cup), text);
       this.counts.append(box);
     }
-    this.plot = element("canvas", {className: "history", role: "img"});
+    this.plot = element("canvas", {className: "history", role: "img", title: "Click to look back at a time"});
+    this.plot.onclick = (event) => this.last?.history.length && this.lookBack(this.times().from + (event.offsetX / this.plot.clientWidth) * this.times().long);
+    this.back = this.makeBack();
     this.notes = element("ul", {className: "notes"});
     this.poll = element("section", {className: "poll"});
     this.join = element("div", {className: "join"});
     this.way(link, picture);
     const left = element("div", {className: "left"});
-    left.append(this.plot, this.poll, this.notes);
+    left.append(this.plot, this.back, this.poll, this.notes);
     const side = element("div", {className: "side"});
     side.append(left, this.join);
     root.append(this.head, this.counts, side);
@@ -41,6 +43,9 @@ export class Board {
     this.bell.setAttribute("aria-pressed", "false");
     this.bell.onclick = () => this.ring();
     this.controls.append(this.bell);
+    this.looks = element("button", {type: "button", textContent: "Look back", title: "The board as it was, at any time of the lesson"});
+    this.looks.onclick = () => this.lookBack(this.at === null ? this.times().until : null);
+    this.controls.append(" ", this.looks);
     if (page) this.controls.append(" ", element("a", {href: page, target: "_blank", rel: "noreferrer", textContent: "Whole page"}));
     this.settings = this.makeSettings();
     left.append(this.settings);
@@ -116,8 +121,75 @@ export class Board {
     this.say();
   }
 
+  /** Look back: the board as it was at a time of the lesson, chosen or played. */
+  makeBack() {
+    const row = element("div", {className: "back", hidden: true});
+    this.range = element("input", {type: "range", min: 0, max: 1000});
+    this.range.setAttribute("aria-label", "Time of the lesson");
+    this.range.oninput = () => this.lookBack(this.times().from + (this.range.value / 1000) * this.times().long);
+    this.play = element("button", {type: "button", textContent: "▶ Play"});
+    this.play.onclick = () => this.playing(!this.timer);
+    row.append(this.range, this.play);
+    return row;
+  }
+
+  /** The whole history in half a minute, from where the handle is. */
+  playing(yes) {
+    clearInterval(this.timer);
+    this.timer = 0;
+    this.play.textContent = yes ? "❚❚ Stop" : "▶ Play";
+    if (!yes) return;
+    const {from, long} = this.times(), until = this.last.now;
+    if (this.at >= until - long / 100) this.at = from;
+    this.timer = setInterval(() => {
+      if (this.looking) return;
+      if (this.at >= until || !this.root.isConnected) this.playing(false);
+      else this.lookBack(Math.min(until, this.at + (until - from) / 120));
+    }, 250);
+  }
+
+  /** Show the board as it was at a time, `null` for now. */
+  async lookBack(at) {
+    this.at = at = at === null ? null : Math.min(at, this.last.now);
+    this.back.hidden = at === null;
+    this.root.classList.toggle("past", at !== null);
+    this.looks.setAttribute("aria-pressed", String(at !== null));
+    if (at === null) {
+      this.playing(false);
+      return this.show(this.last);
+    }
+    const {from, long} = this.times();
+    this.range.value = (1000 * (at - from)) / long;
+    this.range.setAttribute("aria-valuetext", clock(at));
+    this.draw();
+    if (this.looking) return;
+    this.looking = true;
+    try {
+      for (let asked = null; this.at !== null && asked !== this.at;) {
+        asked = this.at;
+        const found = await this.past(asked);
+        if (this.at !== null) this.paint(found);
+      }
+    } catch (error) {
+      this.problem(String(error.message ?? error));
+    } finally {
+      this.looking = false;
+    }
+  }
+
+  /** Where the drawn history begins and ends, and how long that is, in seconds. */
+  times() {
+    const {history, now} = this.last, from = history[0][0], until = Math.max(now, from + 60);
+    return {from, until, long: until - from};
+  }
+
   say() {
-    const b = this.last;
+    const b = this.shown ?? this.last;
+    if (this.at !== null && b) {
+      this.status.className = this.trouble ? "line bad" : "dim";
+      this.status.textContent = this.trouble || `As it was at ${clock(b.now)}: ${active(b)} of ${b.seats} ${b.seats === 1 ? "cup" : "cups"} active`;
+      return;
+    }
     this.status.className = b?.alert && !this.off ? "alarm" : this.off || this.trouble ? "line bad" : "dim";
     this.status.textContent = this.trouble || (this.off ? "Connection lost. Reconnecting…"
       : !b ? "Connecting…"
@@ -129,20 +201,28 @@ export class Board {
   show(b) {
     if (b.alert && !this.last?.alert) this.shout(b);
     this.last = b;
-    const all = active(b);
     for (const [name, [input, factor]] of Object.entries(this.settings.fields)) {
       if (document.activeElement !== input) input.value = Math.round(b.settings[name] * factor);
     }
-    [...this.counts.children].forEach((box, i) => {
-      const count = b.counts[Object.keys(CUPS)[i]];
-      box.querySelector("b").textContent = count;
-      box.querySelector(".share").textContent = all ? `${Math.round((100 * count) / all)} %` : "";
-    });
     this.root.classList.toggle("alert", b.alert);
     const [, pause, lock, close] = this.controls.querySelectorAll("button");
     [pause.dataset.does, pause.textContent] = b.paused ? ["go", "Go on"] : ["pause", "Pause"];
     [lock.dataset.does, lock.textContent] = b.locked ? ["unlock", "Unlock"] : ["lock", "Lock"];
     close.disabled = b.closed;
+    this.looks.disabled = !b.history.length;
+    if (this.at === null) this.paint(b);
+    else this.draw();
+  }
+
+  /** Show a board's counts, notes and question: those of now, or of an earlier time. */
+  paint(b) {
+    this.shown = b;
+    const all = active(b);
+    [...this.counts.children].forEach((box, i) => {
+      const count = b.counts[Object.keys(CUPS)[i]];
+      box.querySelector("b").textContent = count;
+      box.querySelector(".share").textContent = all ? `${Math.round((100 * count) / all)} %` : "";
+    });
     this.say();
     this.list(b);
     this.ask(b);
@@ -150,7 +230,7 @@ export class Board {
   }
 
   ask(b) {
-    const p = b.poll, text = JSON.stringify([p, b.closed]);
+    const p = b.poll, then = this.at !== null, text = JSON.stringify([p, b.closed, then]);
     if (text === this.asked || this.poll.querySelector("form")) return;
     this.asked = text;
     const all = p ? p.counts.reduce((sum, count) => sum + count, 0) : 0;
@@ -172,8 +252,9 @@ export class Board {
       row.append(reveal, " ");
     }
     row.append(again);
+    row.hidden = then;
     const head = p ? [element("h2", {textContent: p.question}), element("p", {className: "dim", textContent:
-      `${all} of ${Math.max(b.here, all)} have answered${p.open ? "; all see the bars when you end it" : ""}`})] : [];
+      then ? `${all} had answered` : `${all} of ${Math.max(b.here, all)} have answered${p.open ? "; all see the bars when you end it" : ""}`})] : [];
     this.poll.replaceChildren(...head, ...rows, row);
   }
 
@@ -202,13 +283,14 @@ export class Board {
   }
 
   list(b) {
-    const text = JSON.stringify(b.notes);
+    const then = this.at !== null, text = JSON.stringify([b.notes, then]);
     if (text === this.listed) return;
     this.listed = text;
     this.notes.replaceChildren(...b.notes.map((note) => {
       const row = element("li", {className: note.cup}), done = element("button", {type: "button", textContent: "Answered"});
       done.onclick = () => this.send("answered", note.id);
-      row.append(element("span", {textContent: note.text}), done);
+      row.append(element("span", {textContent: note.text}));
+      if (!then) row.append(done);
       return row;
     }));
   }
@@ -223,7 +305,7 @@ export class Board {
     pen.scale(scale, scale);
     canvas.setAttribute("aria-label", `History: now ${b.counts.green} fine, ${b.counts.yellow} not sure, ${b.counts.red} lost.`);
     if (!b.history.length) return;
-    const from = b.history[0][0], until = Math.max(b.now, from + 60), most = Math.max(1, ...b.history.map(([, g, y, r]) => g + y + r));
+    const {from, until} = this.times(), most = Math.max(1, ...b.history.map(([, g, y, r]) => g + y + r));
     const x = (time) => ((time - from) / (until - from)) * width, y = (count) => height - 18 - (count / most) * (height - 30);
     const steps = [...b.history, [b.now, ...b.history.at(-1).slice(1)]];
     ["green", "yellow", "red"].forEach((cup, layer) => {
@@ -260,11 +342,17 @@ export class Board {
         free = x(time) + 8 + pen.measureText(label).width;
       }
     }
+    if (this.at !== null) {
+      pen.fillStyle = style.getPropertyValue("--focus");
+      pen.fillRect(x(this.at) - 1.5, 0, 3, height - 16);
+      pen.fillStyle = style.getPropertyValue("--dim");
+    }
     const minutes = Math.round((until - from) / 60);
-    pen.fillText(new Date(from * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit"}), 3, height - 4);
+    pen.fillText(clock(from), 3, height - 4);
     const end = `${minutes} min`;
     pen.fillText(end, width - 3 - pen.measureText(end).width, height - 4);
   }
 }
 
+const clock = (time) => new Date(time * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit"});
 const active = (b) => b.counts.green + b.counts.yellow + b.counts.red;

@@ -18,9 +18,15 @@ const wire = new Line({
   status: (connected) => board?.connected(connected),
 });
 
+async function past(at) {
+  const answer = await fetch(`board?at=${at}`), told = await answer.json();
+  if (!answer.ok) throw new Error(told.error);
+  return told;
+}
+
 function arrived(message) {
   if (message.type === "board") {
-    board ??= new Board(root, {send: (wanted) => wire.send(wanted), link: here, picture: code(here), room});
+    board ??= new Board(root, {send: (wanted) => wire.send(wanted), past, link: here, picture: code(here), room});
     const link = alone && message.reach ? `${message.reach}${room}/` : here;
     board.way(link, code(link), alone && !message.reach ? "Only this machine reaches this address. For phones: fastmagic cups serve --host 0.0.0.0" : "");
     board.show(message);
