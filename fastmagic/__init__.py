@@ -25,9 +25,11 @@ _PUBLIC = {
     "digits": "data.digits",
     "embed": "learning.embed",
     "explain": "data.explain",
+    "export": "bundles.learner",
     "FastmagicError": "errors",
     "fetch": "data.gather.images",
     "images": "data.gather.images",
+    "load": "bundles.learner",
     "LossPlot": "panels.loss_plot",
     "models": "learning.models",
     "pixels": "panels.pixels",
@@ -41,6 +43,7 @@ _LIGHT = {"FastmagicError", "cups", "digits", "fetch", "images"}  # what needs n
 __all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
 
 if TYPE_CHECKING:
+    from .bundles.learner import export, load
     from .data.check import check
     from .data.datablock import datablock
     from .data.digits import digits

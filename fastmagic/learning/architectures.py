@@ -51,7 +51,11 @@ def find(arch: str | Callable[..., Any]) -> Architecture:
     if not isinstance(arch, str):
         name = getattr(arch, "__name__", type(arch).__name__)
         library = "fastai" if fastai_names().get(name) is arch else "yours"
-        return Architecture(name, library, arch, library == "yours" or _has_weights(name))
+        if library == "yours" and name in _torchvision_names():
+            import torchvision
+
+            library = "torchvision" if getattr(torchvision.models, name) is arch else "yours"
+        return Architecture(name, library, arch, library != "fastai" or _has_weights(name))
     if arch in fastai_names():
         return Architecture(arch, "fastai", fastai_names()[arch], _has_weights(arch))
     timm_name = _timm_name(arch)

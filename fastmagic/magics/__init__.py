@@ -29,6 +29,7 @@ MAGICS = {
     "confusion": "panels",
     "clean": "cleaning",
     "pixels": "panels",
+    "export": "exporting",
     "cups": "teaching",
 }
 

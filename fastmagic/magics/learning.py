@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..errors import AnswerError, NotFoundError, did_you_mean
@@ -319,7 +320,7 @@ class _Items(Place):
         _Items(),
         many=True,
     ),
-    Option("--learn", "the Learner, or the file of an exported one that you trust", _LearnerOrFile()),
+    Option("--learn", "the Learner, or the file of one: a bundle, or an export.pkl that you trust", _LearnerOrFile()),
     Option("--csv", "write the table of many predictions to this file", FileName()),
     Option("--column", "the column of a DataFrame that names the files", _Word()),
     Option("--top", "how many classes to show for one item (default: 5)", Number(int, minimum=1)),
@@ -328,7 +329,7 @@ class _Items(Place):
         %predict learn photos/                  # a folder: a table
         %predict 'photos/*.jpg' --csv preds.csv
         %predict https://example.com/bird.jpg
-        %predict my_array --learn export.pkl
+        %predict my_array --learn birds.fastmagic
         %predict                                # a panel: upload, drop, paste, camera, address
     """,
     gives="preds",
@@ -378,14 +379,14 @@ def _predictor(call: Call) -> Any:
     learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
     if options["code"]:
         texts = not isinstance(learn, str) and takes_texts(learn)
-        print(_after_learner(call, learn, lambda name: predictor_code(name, texts=texts)))
+        print(after_learner(call, learn, lambda name: predictor_code(name, texts=texts)))
         return None
     panel = predictor(learn, **({"top": options["top"]} if options["top"] else {}))
     call.show(panel)
     return panel
 
 
-def _after_learner(call: Call, learn: Any, text_of: Callable[[str], str], names: Sequence[str] = ()) -> str:
+def after_learner(call: Call, learn: Any, text_of: Callable[[str], str], names: Sequence[str] = ()) -> str:
     """Return a program after the one that makes the learner it uses, or loads it.
 
     Args:
@@ -396,8 +397,13 @@ def _after_learner(call: Call, learn: Any, text_of: Callable[[str], str], names:
     from .. import program
 
     if isinstance(learn, str):
-        used: dict[str, Any] = {}
-        text = text_of(f"load_learner({learn!r})")
+        import fastmagic
+
+        from ..bundles.archive import is_bundle
+
+        bundle = is_bundle(Path(learn).expanduser())
+        used: dict[str, Any] = {"fastmagic": fastmagic} if bundle else {}
+        text = text_of(f"{'fastmagic.load' if bundle else 'load_learner'}({learn!r})")
     else:
         name = call.words.get("learn", "learn").removeprefix("$").rpartition(".")[2]
         used, text = {name: learn}, text_of(name)
@@ -414,7 +420,7 @@ def _predict_code(call: Call, learn: Any) -> str:
     expression, many = code_of_items(words, values, learn, call.options["column"])
     names = [word.removeprefix("$").partition(".")[0] for word in words]
     kind = target_of(learn).kind if hasattr(learn, "dls") else "class"
-    return _after_learner(call, learn, lambda name: predict_code(expression, name, many, kind), names)
+    return after_learner(call, learn, lambda name: predict_code(expression, name, many, kind), names)
 
 
 def _progress(call: Call) -> tuple[Any, Any]:
@@ -470,7 +476,7 @@ def results(call: Call) -> Any:
     learn = call.input("learn", "Learner")
     split = options["split"] or "valid"
     if options["code"]:
-        print(_after_learner(call, learn, lambda name: resulting.results_code(name, split)))
+        print(after_learner(call, learn, lambda name: resulting.results_code(name, split)))
         return None
     progress, done = _progress(call)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import AnswerError
-from .learning import _after_learner, _progress
+from .learning import _progress, after_learner
 from .magic import Call, Option, magic
 from .session import Session
 from .values import Choice, Number, Place, Value, Variable
@@ -45,7 +45,7 @@ def confusion(call: Call) -> Any:
         from ..learning.confusion import confusion_code
 
         kind = panel.kind_of(learn)
-        print(_after_learner(call, learn, lambda name: confusion_code(kind, name, split, normalize)))
+        print(after_learner(call, learn, lambda name: confusion_code(kind, name, split, normalize)))
         return None
     progress, done = _progress(call)
     try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import importlib
 import io
 import os
+import sys
 import threading
 import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -472,6 +475,19 @@ class TestAnExportedFile:
         os.utime(exported, ns=(1, 1))
         predict(path, exported)
         assert len(loads) == 2
+
+    def test_a_module_that_is_missing_is_named(self, learn, photos, tmp_path, monkeypatch, export):
+        (tmp_path / "my_metrics.py").write_text("def mine(given, wanted):\n    return 0.0\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        other = copy.copy(learn)
+        other.path, other.my_metric = tmp_path, importlib.import_module("my_metrics").mine
+        export(other, "model.pkl")
+        (tmp_path / "my_metrics.py").unlink()
+        sys.modules.pop("my_metrics")
+        with pytest.raises(
+            FastmagicError, match=r"needs the module my_metrics, which is not here\.\nPut my_metrics\.py"
+        ):
+            predict(photos / "red" / "00.jpg", tmp_path / "model.pkl")
 
     def test_weights_alone_and_other_files_are_refused_with_what_to_do(self, learn, photos, tmp_path):
         import torch

@@ -10,6 +10,7 @@ import copy
 import shutil
 import socketserver
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -444,6 +445,66 @@ def _(cell):
     cell("%predict photos/disc/disc_000.png")
     found = cell.program("%predict photos/disc/disc_000.png", learn=cell.names["learn"])
     assert str(found["label"] if "label" in found else found["pred"]) == cell.names["preds"].label
+
+
+# ---------------------------------------------------------------- %export
+
+
+@heeds("export", "learn", "file")
+def _(cell):
+    with pytest.raises(FastmagicError, match="Name the file"):
+        cell("%export learn")
+    cell.names["squares"] = constant(cell.names["learn"], 1)
+    for line, file in (
+        ("%export squares it.fastmagic", "it.fastmagic"),
+        ("%export squares models/it", "models/it.fastmagic"),
+    ):
+        assert "no code" in cell(line)
+        cell(f"%predict photos/disc/disc_000.png --learn {file}")
+        assert cell.names["preds"].label == "square"
+    assert "fastmagic.load('it.fastmagic')" in cell("%predict photos/disc/disc_000.png --learn it.fastmagic --code")
+    found = cell.program("%predict photos/disc/disc_000.png --learn it.fastmagic")
+    assert str(found["label"] if "label" in found else found["pred"]) == "square"
+
+
+@heeds("export", "--title", "--description")
+def _(cell):
+    cell('%export learn it --title "Disc or square" --description "A toy, for tests."')
+    card = zipfile.ZipFile("it.fastmagic").read("README.md").decode()
+    assert "# Disc or square" in card
+    assert "A toy, for tests." in card
+
+
+@heeds("export", "--no-example")
+def _(cell):
+    cell("%export learn it")
+    assert "example.png" in zipfile.ZipFile("it.fastmagic").namelist()
+    cell("%export learn it --no-example")
+    assert "example.png" not in zipfile.ZipFile("it.fastmagic").namelist()
+
+
+@heeds("export", "--onnx")
+def _(cell):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    cell("%export learn it --onnx")
+    session = onnxruntime.InferenceSession(zipfile.ZipFile("it.fastmagic").read("model.onnx"))
+    assert session.get_outputs()[0].name == "answers"
+
+
+@heeds("export", "--check")
+def _(cell):
+    assert "fresh process" not in cell("%export learn it")
+    assert "In a fresh process it answers alike to 24 pictures" in cell("%export learn it --check")
+
+
+@heeds("export", "--code")
+def _(cell):
+    learn = copy.copy(cell.names["learn"])
+    learn.path = Path.cwd()
+    cell.export(learn, Path("it.pkl").absolute())  # or skip
+    cell.program("%export learn it", learn=learn)
+    assert Path("it.pkl").exists()
+    assert not Path("it.fastmagic").exists()
 
 
 # ---------------------------------------------------------------- %results

@@ -1,0 +1,41 @@
+"""The model card of a bundle: what a person reads before using a model, in the form that Hugging Face's hub shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import few
+
+
+def card_of(said: dict[str, Any]) -> str:
+    """Return the card, as Markdown behind a YAML header (https://huggingface.co/docs/hub/model-cards)."""
+    card, model, target, training = said["card"], said["model"], said["target"], said["training"]
+    classes = [str(label) for label in target["classes"]]
+    tells = (
+        f"Tells apart {few(classes, 12)}"
+        if classes
+        else f"Gives {model['outputs']} number{'s' if model['outputs'] > 1 else ''}"
+    )
+    title = card["title"] or (f"{model['name']}: {few(classes, 4)}" if classes else f"{model['name']} of pictures")
+    lines = [
+        "---", "library_name: fastai", "pipeline_tag: image-classification" if classes else "pipeline_tag: other",
+        "tags: [fastai, fastmagic, image]", "---", "", f"# {title}", "",
+    ]  # fmt: skip
+    lines += [card["description"], ""] if card["description"] else []
+    lines += [f"{tells} in a picture. A {model['name']} of {model['library']}.", "", "## Use it", "", "```python"]
+    lines += ["import fastmagic", "", "learn = fastmagic.load('FILE')  # numbers and words: nothing in it is run", "fastmagic.predict('photo.jpg', learn)", "```", ""]  # fmt: skip
+    lines += ["## How good it is", ""]
+    if training["validation"]:
+        lines += ["On the pictures that were kept for validation:", "", "```text", training["validation"], "```", ""]
+        lines += ["On pictures unlike these it is worse, and it always answers something.", ""]
+    else:
+        lines += ["Not known: it was exported without pictures for validation.", ""]
+    if any(training["items"]):
+        lines += ["## What it was trained on", "", f"{training['items'][0]:,} pictures, and {sum(training['items'][1:]):,} for validation.", ""]  # fmt: skip
+    if said["answers"]:
+        lines += ["| question | answer |", "|---|---|"]
+        lines += [f"| {name} | `{text.replace('|', chr(92) + '|')}` |" for name, text in said["answers"].items()] + [""]
+    if training["program"]:
+        lines += ["## How it was trained", "", "```python", training["program"], "```", ""]
+    lines += ["## Versions", "", ", ".join(f"{name} {number}" for name, number in said["versions"].items()), ""]
+    return "\n".join(lines)

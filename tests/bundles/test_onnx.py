@@ -1,0 +1,57 @@
+"""A bundle's ONNX file: from pixels to the same answers, by onnxruntime alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastmagic.bundles.learner import answers, export
+from fastmagic.errors import FastmagicError
+
+
+def session_of(file: Path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    return onnxruntime.InferenceSession(zipfile.ZipFile(file).read("model.onnx"), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    ("arch", "y"),
+    [("test_resnet", "class"), ("tiny", "class"), ("resnet18", "classes"), ("test_vit", "class"), ("test_convnext", "numbers")],
+)  # fmt: skip
+def test_it_answers_as_the_learner(learner, tmp_path: Path, arch: str, y: str):
+    from fastai.vision.all import Normalize, Resize, imagenet_stats
+    from PIL import Image
+
+    pytest.importorskip("onnxscript")
+    side = 160 if arch == "test_vit" else 40
+    resize = Resize((side, side), method="squish")
+    learn = learner(arch, y=y, item_tfms=resize, batch_tfms=Normalize.from_stats(*imagenet_stats))
+    made = export(learn, tmp_path / "it", onnx=True)
+    session = session_of(made.file)
+    files = [Path(file) for file in learn.dls.valid_ds.items["file"]][:20]
+    pictures = [Image.open(file).convert("RGB").resize((side, side), Image.Resampling.BILINEAR) for file in files]
+    pixels = np.stack([np.asarray(picture, np.float32).transpose(2, 0, 1) / 255 for picture in pictures])
+    found = session.run(None, {"pixels": pixels})[0]
+    wanted = np.array([answers(learn, file) for file in files])
+    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=2e-4)
+    said = json.loads(session.get_modelmeta().custom_metadata_map["fastmagic"])
+    assert said["target"]["classes"] == made.description["target"]["classes"]
+    assert said["item_tfms"][0][1]["size"] == [side, side]
+
+
+def test_what_has_no_onnx_form_is_told(learner, tmp_path: Path, monkeypatch):
+    from fastai.vision.all import aug_transforms
+
+    pytest.importorskip("onnxscript")
+    with pytest.raises(FastmagicError, match="AffineCoordTfm changes the size"):
+        export(learner(batch_tfms=aug_transforms(size=32)), tmp_path / "it", onnx=True)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(FastmagicError, match=r"onnxruntime is missing\.\npip install 'fastmagic\[onnx\]'"):
+        export(learner(), tmp_path / "it", onnx=True)
+    assert list(tmp_path.iterdir()) == []
