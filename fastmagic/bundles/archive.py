@@ -1,6 +1,6 @@
 """The file of a bundle: a zip of a description, weights and words, read within limits and never unpacked onto the disk.
 
-bundle.json          what the model is (`parts` makes it), its classes, versions, metrics, what it answered to the example
+bundle.json          what the model is (`parts` makes it), its classes, versions, how good it was, what it answered to the example
 model.safetensors    its weights: numbers, and nothing that could be run
 README.md            the model card, for people
 example.png          a picture to try
@@ -38,8 +38,8 @@ def is_bundle(file: Path) -> bool:
 def no_bundle(file: Path) -> FastmagicError:
     """Return what is told of a file that says it is a bundle and is none: a pickle under that name would run code."""
     return UnreadableError(
-        f"'{file.name}' is no bundle of fastmagic, and was not opened.",
-        "If it is a pickle of fastai's from somebody you trust, name it .pkl: opening one runs the code in it.",
+        f"'{file.name}' is no bundle of fastmagic, or only a part of one. It was not opened: a pickle has to be called .pkl.",
+        "Fetch it again, or have it written again: `export(learn, 'birds.fastmagic')`",
     )
 
 
@@ -145,10 +145,10 @@ def _no_number(text: str) -> Any:
 
 
 def picture_of(data: bytes) -> Any:
-    """Return the example as a Pillow picture; `None` where it is none.
+    """Return the example as a Pillow picture.
 
     Raises:
-        FastmagicError: it has more pixels than a screen.
+        FastmagicError: it is none, or has more than 16 million pixels.
     """
     from PIL import Image
 

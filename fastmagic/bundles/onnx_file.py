@@ -10,9 +10,9 @@ import warnings
 from typing import Any
 
 from ..errors import FastmagicError, RefusedError
+from .learner import SAME
 
 OPSET = 18
-SAME = 1e-4
 
 
 def onnx_of(learn: Any, said: dict[str, Any]) -> bytes:

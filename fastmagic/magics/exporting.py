@@ -19,15 +19,11 @@ class _NewFile(FileName):
         return "." in text or os.sep in text
 
 
-class _Text(Value):
-    metavar = "TEXT"
-
-
 @magic(
     Option("learn", "the Learner; default: the newest", Variable("Learner")),
     Option("file", "the file to write; .fastmagic is added to a name without a suffix", _NewFile()),
-    Option("--title", "of its model card; default: what it tells apart", _Text()),
-    Option("--description", "of its model card: what it is for, and what not", _Text()),
+    Option("--title", "of its model card; default: what it tells apart", Value()),
+    Option("--description", "of its model card: what it is for, and what not", Value()),
     Option("--no-example", "put no picture of the validation set inside"),
     Option("--onnx", "put it inside as model.onnx too, for where there is no PyTorch; compared with the learner"),
     Option("--check", "load it in a fresh process, and compare what it answers there"),

@@ -52,7 +52,11 @@ def cups(call: Call) -> Any:
         print(panel.end())
         return None
     if options["rooms"]:
-        call.show(panel.rooms())
+        rooms = panel.rooms()
+        if len(rooms):
+            call.show(rooms)
+        else:
+            print("No room has been made from here yet. Make one: %cups my-class")
         return None
     found = panel.cups(options["room"], **given)
     if options["export"]:

@@ -140,7 +140,7 @@ def test_the_same_room_again_is_the_same_panel_and_another_is_another(run, shell
 
 
 def test_the_rooms_that_were_made_from_here_are_listed(run, shell, elsewhere: Server):
-    assert "Empty DataFrame" in run("%cups --rooms")
+    assert "No room has been made from here yet" in run("%cups --rooms")
     run("%cups my-class")
     tap(shell.user_ns["cups"], "red")
     tap(shell.user_ns["cups"], "green")
