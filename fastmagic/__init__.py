@@ -22,7 +22,9 @@ _PUBLIC = {
     "Control": "learning.control",
     "cups": "panels.cups",
     "datablock": "data.datablock",
+    "diagram": "diagrams",
     "digits": "data.digits",
+    "dot": "diagrams",
     "embed": "learning.embed",
     "explain": "data.explain",
     "export": "bundles.learner",
@@ -39,7 +41,7 @@ _PUBLIC = {
     "tiny": "learning.tiny",
     "train": "learning.train",
 }
-_LIGHT = {"FastmagicError", "cups", "digits", "fetch", "images"}  # what needs no fastai
+_LIGHT = {"FastmagicError", "cups", "diagram", "digits", "dot", "fetch", "images"}  # what needs no fastai
 __all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from .data.digits import digits
     from .data.explain import explain
     from .data.gather.images import fetch, images
+    from .diagrams import diagram, dot
     from .errors import FastmagicError
     from .learning.control import Control
     from .learning.embed import embed

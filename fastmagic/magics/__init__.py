@@ -31,6 +31,8 @@ MAGICS = {
     "pixels": "panels",
     "export": "exporting",
     "cups": "teaching",
+    "dot": "diagrams",
+    "diagram": "diagrams",
 }
 
 _preload: threading.Thread | None = None

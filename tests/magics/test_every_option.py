@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import shutil
 import socketserver
+import sys
 import threading
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -663,6 +665,61 @@ def _(cell):
 @heeds("pixels", "--code")
 def _(cell):
     cell.program("%pixels photos/disc/disc_000.png")
+
+
+# ---------------------------------------------------------------- %%dot, %diagram
+
+
+@heeds("dot", "--layout")
+def _(cell):
+    pytest.importorskip("pygraphviz")
+    cell("%%dot --into right\na -> b -> c")
+    cell("%%dot --layout circo --into round\na -> b -> c -> a")
+    assert cell.names["right"].text == "a → b → c"
+    assert cell.names["right"].svg != cell.names["round"].svg
+    with pytest.raises(FastmagicError, match="Did you mean 'dot'"):
+        cell("%%dot --layout dott\na -> b")
+
+
+@heeds("dot", "--save", "--into")
+def _(cell):
+    pytest.importorskip("pygraphviz")
+    assert "Written: it.svg" in cell("%%dot --save it.svg --into it\na -> b")
+    assert Path("it.svg").read_text() == cell.names["it"].svg
+
+
+@heeds("dot", "--code")
+def _(cell):
+    found: dict[str, Any] = {}
+    module = types.SimpleNamespace(Source=lambda source, engine: found.update(source=source, engine=engine))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "graphviz", module)
+        exec(cell("%%dot --code\na -> b"), {})
+    assert "a -> b" in found["source"]
+    assert found["engine"] == "dot"
+
+
+@heeds("diagram", "name")
+def _(cell):
+    pytest.importorskip("pygraphviz")
+    assert "inputs → program → results" in cell("%diagram program")
+    assert "loss → parameters (update)" in cell("%diagram training")
+    with pytest.raises(FastmagicError, match="Did you mean 'model'"):
+        cell("%diagram modell")
+    with pytest.raises(FastmagicError, match="Which diagram"):
+        cell("%diagram")
+
+
+@heeds("diagram", "--save", "--into")
+def _(cell):
+    pytest.importorskip("pygraphviz")
+    cell("%diagram model --save it.svg --into it")
+    assert Path("it.svg").read_text() == cell.names["it"].svg
+
+
+@heeds("diagram", "--code")
+def _(cell):
+    assert "weights -> model" in cell("%diagram model --code")
 
 
 # ---------------------------------------------------------------- settings
