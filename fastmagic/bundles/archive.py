@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import FastmagicError, UnreadableError, unwritable
+from ..errors import FastmagicError, RefusedError, UnreadableError, unwritable
 from .parts import wrong
 
 FORMAT, SUFFIX = 1, ".fastmagic"
@@ -55,6 +55,10 @@ def write(file: Path, description: dict[str, Any], weights: bytes, card: str, mo
         WEIGHTS: weights,
     }
     parts |= more
+    if len(parts[DESCRIPTION]) > LIMITS[DESCRIPTION]:
+        raise RefusedError(
+            "The columns hold more categories than a bundle can carry.", "Leave out those that name single rows."
+        )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)

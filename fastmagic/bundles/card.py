@@ -11,27 +11,33 @@ def card_of(said: dict[str, Any]) -> str:
     """Return the card, as Markdown behind a YAML header (https://huggingface.co/docs/hub/model-cards)."""
     card, model, target, training = said["card"], said["model"], said["target"], said["training"]
     classes = [str(label) for label in target["classes"]]
+    pictures = said["kind"] == "images"
+    where = "in" if pictures else "by"
+    what, item, things = (
+        ("a picture", "'photo.jpg'", "pictures") if pictures else ("a row of a table", "'new.csv'", "rows")
+    )
+    tag = ("image" if pictures else "tabular") + ("-classification" if classes else "-regression")
     tells = (
         f"Tells apart {few(classes, 12)}"
         if classes
         else f"Gives {model['outputs']} number{'s' if model['outputs'] > 1 else ''}"
     )
-    title = card["title"] or (f"{model['name']}: {few(classes, 4)}" if classes else f"{model['name']} of pictures")
+    title = card["title"] or (f"{model['name']}: {few(classes, 4)}" if classes else f"{model['name']} of {things}")
     lines = [
-        "---", "library_name: fastai", "pipeline_tag: image-classification" if classes else "pipeline_tag: other",
-        "tags: [fastai, fastmagic, image]", "---", "", f"# {title}", "",
+        "---", "library_name: fastai", f"pipeline_tag: {tag}",
+        "tags: [fastai, fastmagic]", "---", "", f"# {title}", "",
     ]  # fmt: skip
     lines += [card["description"], ""] if card["description"] else []
-    lines += [f"{tells} in a picture. A {model['name']} of {model['library']}.", "", "## Use it", "", "```python"]
-    lines += ["import fastmagic", "", "learn = fastmagic.load('FILE')  # numbers and words: nothing in it is run", "fastmagic.predict('photo.jpg', learn)", "```", ""]  # fmt: skip
+    lines += [f"{tells} {where} {what}. A {model['name']} of {model['library']}.", "", "## Use it", "", "```python"]
+    lines += ["import fastmagic", "", "learn = fastmagic.load('FILE')  # numbers and words: nothing in it is run", f"fastmagic.predict({item}, learn)", "```", ""]  # fmt: skip
     lines += ["## How good it is", ""]
     if training["validation"]:
-        lines += ["On the pictures that were kept for validation:", "", "```text", training["validation"], "```", ""]
-        lines += ["On pictures unlike these it is worse, and it always answers something.", ""]
+        lines += [f"On the {things} that were kept for validation:", "", "```text", training["validation"], "```", ""]
+        lines += [f"On {things} unlike these it is worse, and it always answers something.", ""]
     else:
-        lines += ["Not known: it was exported without pictures for validation.", ""]
+        lines += [f"Not known: it was exported without {things} for validation.", ""]
     if any(training["items"]):
-        lines += ["## What it was trained on", "", f"{training['items'][0]:,} pictures, and {sum(training['items'][1:]):,} for validation.", ""]  # fmt: skip
+        lines += ["## What it was trained on", "", f"{training['items'][0]:,} {things}, and {sum(training['items'][1:]):,} for validation.", ""]  # fmt: skip
     if said["answers"]:
         lines += ["| question | answer |", "|---|---|"]
         lines += [f"| {name} | `{text.replace('|', chr(92) + '|')}` |" for name, text in said["answers"].items()] + [""]

@@ -1,4 +1,4 @@
-"""`fastmagic.export` and `fastmagic.load`: a learner of pictures as a file from which it is built again, and nothing is run."""
+"""`fastmagic.export` and `fastmagic.load`: a learner of pictures or of a table as a file from which it is built again, and nothing is run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ..data.items import sources
 from ..data.opening import image_class, no_such_file, open_image
 from ..data.plan import plan_of
 from ..errors import AnswerError, FastmagicError, RefusedError, UnreadableError, few, number
+from ..kinds import TABLE
 from ..learning.architectures import Architecture, find
 from ..learning.train import data_of
 from ..render import escape
-from . import archive, parts
+from . import archive, parts, tables
 from .card import card_of
 from .parts import wrong
 
@@ -47,12 +48,13 @@ class Exported:
     description: dict[str, Any]
 
     def __repr__(self) -> str:
-        picture = (
-            "numbers, words and one small validation picture" if "example" in self.description else "numbers and words"
-        )
+        pictures = self.description["kind"] == "images"
+        example = f"numbers, words and one {'small validation picture' if pictures else 'row of the validation set'}"
+        holds = example if "example" in self.description else "numbers and words"
+        item = "photo.jpg" if pictures else "new.csv"
         return (
-            f"Written: {self.file} ({self.size / 1e6:,.1f} MB): {_told(self.description)}. It holds {picture}, no code.\n"
-            f"Anywhere with fastmagic: fastmagic.load({self.file.name!r}), or %predict photo.jpg --learn {self.file.name}"
+            f"Written: {self.file} ({self.size / 1e6:,.1f} MB): {_told(self.description)}. It holds {holds}, no code.\n"
+            f"Anywhere with fastmagic: fastmagic.load({self.file.name!r}), or %predict {item} --learn {self.file.name}"
         )
 
     def _repr_html_(self) -> str:
@@ -69,17 +71,18 @@ def _told(description: dict[str, Any]) -> str:
 def export(
     learn: Any, file: str | Path, *, title: str = "", description: str = "", example: bool = True, onnx: bool = False
 ) -> Exported:
-    """Write a learner of pictures to a file that can be passed on: weights, words, a model card, an example.
+    """Write a learner of pictures or of a table to a file that can be passed on: weights, words, a model card, an example.
 
-    The file is a zip of JSON, safetensors, text and a PNG. `load` builds the learner from it without unpickling, so that a
+    The file is a zip of JSON, safetensors, text and, of pictures, a PNG. `load` builds the learner from it without unpickling, so that a
     bundle from a stranger runs no code. What is told to training alone stays out: augmentation, optimiser, callbacks.
 
     Args:
-        learn: a fastai `Learner` made by `fastmagic.train` or `vision_learner`, or the file of one.
+        learn: a fastai `Learner` made by `fastmagic.train`, `vision_learner` or `tabular_learner`, or the file of one.
         file: where to; `.fastmagic` is added to a name without a suffix.
         title: of the model card; by default what it tells apart.
         description: of the model card: what it is for, and what not.
-        example: put a picture of the validation set inside, small and without its metadata, and what the model answers.
+        example: put a picture of the validation set inside, small and without its metadata, or a row of it, and what the
+            model answers to that.
         onnx: put the model inside as `model.onnx` too, from pixels to answers, for where there is no PyTorch. It was run by
             onnxruntime and compared with the learner; `pip install 'fastmagic[onnx]'`.
 
@@ -108,20 +111,26 @@ def export(
     weights = {name: value.detach().cpu().contiguous() for name, value in learn.model.state_dict().items()}
     _all_finite(weights, "The model holds weights that are no numbers: its training ran away.")
     again = built(said, weights)
-    picture = _example(learn.dls.loaders[-1].dataset) if example else None
-    if not _same(learn, again, picture):
+    table = TABLE.holds(learn.dls)
+    picture = _example(learn.dls.loaders[-1].dataset) if example and not table else None
+    if not (_same_rows(learn, again) if table else _same(learn, again, picture)):
         raise RefusedError(
             "A model built from the words of this one answers otherwise: something of it is not in its layers (a hook, a "
             "changed activation).",
             "`learn.export('export.pkl')` takes it as it is, to where its code is.",
         )
+    row = tables.example_of(learn) if example and table else None
     if picture is not None:
         said["example"] = {"activations": answers(again, picture)}
+    elif row is not None:
+        said["example"] = {"row": row, "activations": answers(again, row)}
     said["card"] = {"title": " ".join(title.split())[:120], "description": description.strip()[:4000]}
     said["training"] = _training(learn)
     from safetensors.torch import save
 
     more = {archive.EXAMPLE: _png(picture)} if picture is not None else {}
+    if onnx and table:
+        raise RefusedError("Only models of pictures can be put into ONNX so far.", "Leave `onnx` out.")
     if onnx:
         from .onnx_file import onnx_of
 
@@ -138,27 +147,31 @@ def _said(learn: Any) -> dict[str, Any]:
     """
     from ..learning.forward import _Model, target_of
 
-    dataset = getattr(learn.dls.loaders[-1], "dataset", None)
-    opened = image_class(dataset)
-    if opened is None or opened.__name__ not in PICTURES or opened.__module__ != "fastai.vision.core":
-        raise RefusedError(
-            "Only models of pictures can be exported so far.", "For other data: `learn.export('export.pkl')`, a pickle."
-        )
-    _only_opens(dataset)
     if callbacks := _Model(learn).callbacks:
         raise RefusedError(
             f"The callback {type(callbacks[0]).__name__} changes what goes into the model or comes out, and it is code.",
             f"Take it away: `learn.remove_cb({type(callbacks[0]).__name__})`; or `learn.export('export.pkl')`.",
         )
-    target, arch = target_of(learn), _architecture(learn)
-    for label in target.classes:
-        if not isinstance(label, (str, int, float, bool)):
+    if TABLE.holds(learn.dls):
+        target = target_of(learn)
+        if target.kind == "classes":
             raise RefusedError(
-                f"A class is a {type(label).__name__}, which a bundle has no words for.", "Classes are text or numbers."
+                "Models that give several labels to a row cannot be exported so far.",
+                "For these: `learn.export('export.pkl')`, a pickle.",
             )
+        said = {"format": archive.FORMAT, "kind": "tables", **tables.said_of(learn), **_common(learn, target)}
+        said["model"]["outputs"] = _outputs(learn.model, target)
+        return said
+    dataset = getattr(learn.dls.loaders[-1], "dataset", None)
+    opened = image_class(dataset)
+    if opened is None or opened.__name__ not in PICTURES or opened.__module__ != "fastai.vision.core":
+        raise RefusedError(
+            "Only models of pictures and of tables can be exported so far.",
+            "For other data: `learn.export('export.pkl')`, a pickle.",
+        )
+    _only_opens(dataset)
+    target, arch = target_of(learn), _architecture(learn)
     loader, model = learn.dls.loaders[-1], learn.model
-    head = parts.layers_in_words(model[1])
-    plan = plan_of(data_of(learn))
     return {
         "format": archive.FORMAT,
         "kind": "images",
@@ -167,16 +180,28 @@ def _said(learn: Any) -> dict[str, Any]:
             "name": arch.name,
             "channels": int(getattr(learn, "n_in", 3)),
             "outputs": _outputs(model, target),
-            "head": head,
+            "head": parts.layers_in_words(model[1]),
         },
-        "target": {"kind": target.kind, "classes": [parts.plain(label) for label in target.classes]},
         "opened": opened.__name__,
         "item_tfms": parts.transforms_in_words(loader.after_item.fs, "item_tfms"),
         "batch_tfms": parts.transforms_in_words(loader.after_batch.fs, "batch_tfms"),
+        **_common(learn, target),
+    }
+
+
+def _common(learn: Any, target: Any) -> dict[str, Any]:
+    """Return what is said of every learner."""
+    for label in target.classes:
+        if not isinstance(label, (str, int, float, bool)) and not hasattr(label, "item"):
+            raise RefusedError(
+                f"A class is a {type(label).__name__}, which a bundle has no words for.", "Classes are text or numbers."
+            )
+    plan = plan_of(data_of(learn))
+    told = {} if plan is None else {question: _at_home(answer.text) for question, answer in plan.answers.items()}
+    return {
+        "target": {"kind": target.kind, "classes": [parts.plain(label) for label in target.classes]},
         "loss": parts.loss_in_words(learn.loss_func),
-        "answers": {}
-        if plan is None
-        else {question: _at_home(answer.text) for question, answer in plan.answers.items()},
+        "answers": told,
         "versions": _versions(),
     }
 
@@ -262,12 +287,14 @@ def _example(dataset: Any) -> Any:
     return None
 
 
-def answers(learn: Any, picture: Any) -> list[float]:
-    """Return what a model answers to a picture: its probabilities, or numbers."""
+def answers(learn: Any, item: Any) -> list[float]:
+    """Return what a model answers to a picture, or to a row of a table: its probabilities, or numbers."""
     from ..learning.forward import Transforms, predict_opened
 
+    if TABLE.holds(learn.dls):
+        return tables.answers(learn, [item])[0]
     transforms = Transforms(learn.dls)
-    opened = transforms.open(open_image(picture, image_class(transforms.dataset)))
+    opened = transforms.open(open_image(item, image_class(transforms.dataset)))
     return [float(value) for value in predict_opened(learn, transforms, opened)]
 
 
@@ -288,6 +315,16 @@ def _same(learn: Any, again: Any, example: Any) -> bool:
         for picture in (noise, example)
         if picture is not None
     )
+
+
+def _same_rows(learn: Any, again: Any) -> bool:
+    """Tell whether two learners answer alike to rows of the validation set, where there is one."""
+    import numpy as np
+
+    rows = tables.rows_of(learn, 64)
+    if rows is None:
+        return True
+    return bool(np.allclose(tables.answers(learn, rows), tables.answers(again, rows), rtol=SAME, atol=SAME))
 
 
 def _training(learn: Any) -> dict[str, Any]:
@@ -384,20 +421,22 @@ def load_bundle(file: Path) -> Learner:
         raise wrong("its weights are no numbers")
     learn = built(said, weights)
     learn.bundle = said
-    if archive.EXAMPLE in entries:
-        _compare(learn, said, entries[archive.EXAMPLE])
+    example = said.get("example")
+    if archive.EXAMPLE in entries and said["kind"] == "images":
+        _compare(learn, said, archive.picture_of(entries[archive.EXAMPLE]))
+    elif isinstance(example, dict) and isinstance(example.get("row"), dict):
+        _compare(learn, said, example["row"])
     return learn
 
 
-def _compare(learn: Any, said: dict[str, Any], example: bytes) -> None:
+def _compare(learn: Any, said: dict[str, Any], item: Any) -> None:
     """Warn where the model answers otherwise to the example than where it was exported."""
     import numpy as np
 
-    picture = archive.picture_of(example)
     expected = said.get("example")
     expected = expected.get("activations") if isinstance(expected, dict) else None
     try:
-        found = answers(learn, picture)
+        found = answers(learn, item)
     except Exception as error:  # whatever fastai and PyTorch raise at parts that do not fit each other
         raise wrong(
             f"it cannot answer to its own example ({str(error).splitlines()[0][:120] if str(error) else error!r})"
@@ -435,8 +474,21 @@ def built(said: dict[str, Any], weights: dict[str, Any]) -> Any:
     from fastai.vision.learner import default_split, model_meta
 
     model_words, target = said.get("model"), said.get("target")
-    if said.get("kind") != "images" or not isinstance(model_words, dict) or not isinstance(target, dict):
-        raise wrong("it holds no model of pictures")
+    if (
+        said.get("kind") not in ("images", "tables")
+        or not isinstance(model_words, dict)
+        or not isinstance(target, dict)
+    ):
+        raise wrong("it holds no model that is known")
+    if said["kind"] == "tables":
+        model = tables.model_of(model_words, weights)
+        model.load_state_dict(weights)
+        dls = tables.loaders(said, target)
+        from fastai.tabular.learner import TabularLearner
+
+        learn = TabularLearner(dls, model.to(dls.device), loss_func=parts.loss(said.get("loss")))
+        learn.model.eval()
+        return learn
     library, name, channels, outputs = (model_words.get(key) for key in ("library", "name", "channels", "outputs"))
     if library not in LIBRARIES or not isinstance(name, str) or len(name) > 100:
         raise wrong("its architecture is of no library that is known")

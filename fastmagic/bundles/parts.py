@@ -259,17 +259,18 @@ def _is_sensible(name: str, value: Any, most: int) -> bool:
     if name in _WORDS:
         return isinstance(value, str) and len(value) < 40
     if name in _SEVERAL:
-        return isinstance(value, list) and 0 < len(value) <= 64 and all(map(_is_number, value))
+        return isinstance(value, list) and 0 < len(value) <= 64 and all(map(is_number, value))
     if name in _WHOLE_OR_SEVERAL and isinstance(value, list):
-        return 0 < len(value) <= 4 and all(_is_number(part) and isinstance(part, int) for part in value)
+        return 0 < len(value) <= 4 and all(is_number(part) and isinstance(part, int) for part in value)
     if name in (*_WHOLE, *_WHOLE_OR_SEVERAL):
-        return _is_number(value) and isinstance(value, int)
-    return _is_number(value) or (name == "momentum" and value is None)
+        return is_number(value) and isinstance(value, int)
+    return is_number(value) or (name == "momentum" and value is None)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a finite number of a size that is met with."""
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return known and math.isfinite(value) and abs(value) <= 1_000_000
+    return known and math.isfinite(value) and abs(value) <= 1e15
 
 
 def layers(words: Any, depth: int = 0) -> Any:

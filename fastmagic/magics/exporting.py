@@ -24,7 +24,7 @@ class _NewFile(FileName):
     Option("file", "the file to write; .fastmagic is added to a name without a suffix", _NewFile()),
     Option("--title", "of its model card; default: what it tells apart", Value()),
     Option("--description", "of its model card: what it is for, and what not", Value()),
-    Option("--no-example", "put no picture of the validation set inside"),
+    Option("--no-example", "put no picture or row of the validation set inside"),
     Option("--onnx", "put it inside as model.onnx too, for where there is no PyTorch; compared with the learner"),
     Option("--check", "load it in a fresh process, and compare what it answers there"),
     examples="""
@@ -39,7 +39,7 @@ def export(call: Call) -> Any:
     Write a model to a file that can be passed on: weights, words, a model card and an example, and no code.
 
     Whoever loads it runs nothing that its maker wrote, as fastai's own export.pkl does. What a bundle has no words for (a
-    layer, transform or loss of your own) is refused by its name. Models of pictures only, so far.
+    layer, transform or loss of your own) is refused by its name. Models of pictures and of tables, so far.
     """
     options = call.options
     learn = call.input("learn", "Learner")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from bundle_files import changed, entries, written
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -32,31 +33,6 @@ def nothing_is_run_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     yield
     assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} <= {".fastmagic"}
     assert not (tmp_path.parent / "evil").exists()
-
-
-def entries(bundle: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(bundle) as opened:
-        return {name: opened.read(name) for name in opened.namelist()}
-
-
-def written(file: Path, parts: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(file, "w", how) as out:
-        for name, data in parts.items():
-            out.writestr(name, data)
-    return file
-
-
-def changed(bundle: Path, **words: Any) -> dict[str, bytes]:
-    """The entries of a bundle with some of its words changed, `model__name="x"` those within others."""
-    parts = entries(bundle)
-    said = json.loads(parts[archive.DESCRIPTION])
-    for path, value in words.items():
-        *above, last = path.split("__")
-        place = said
-        for key in above:
-            place = place[key]
-        place[last] = value
-    return {**parts, archive.DESCRIPTION: json.dumps(said).encode()}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +56,7 @@ def changed(bundle: Path, **words: Any) -> dict[str, bytes]:
         ({"target__kind": "boxes"}, "answers"),
         ({"target__classes": [["a"], ["b"]]}, "no list"),
         ({"target__classes": ["a", "a"]}, "outputs"),
-        ({"kind": "texts"}, "no model of pictures"),
+        ({"kind": "texts"}, "no model that is known"),
         ({"example": {"activations": "many"}}, "missing"),
         ({"example": {"activations": [None, {}]}}, "no list of numbers"),
     ],
