@@ -73,16 +73,17 @@ def export(
 ) -> Exported:
     """Write a learner of pictures or of a table to a file that can be passed on: weights, words, a model card, an example.
 
-    The file is a zip of JSON, safetensors, text and, of pictures, a PNG. `load` builds the learner from it without unpickling, so that a
-    bundle from a stranger runs no code. What is told to training alone stays out: augmentation, optimiser, callbacks.
+    The file is a zip of JSON, safetensors, text and, of pictures, a PNG. `load` builds the learner from it without
+    unpickling, so that a bundle from a stranger runs no code. What is told to training alone stays out: augmentation,
+    optimiser, callbacks.
 
     Args:
         learn: a fastai `Learner` made by `fastmagic.train`, `vision_learner` or `tabular_learner`, or the file of one.
         file: where to; `.fastmagic` is added to a name without a suffix.
         title: of the model card; by default what it tells apart.
         description: of the model card: what it is for, and what not.
-        example: put a picture of the validation set inside, small and without its metadata, or a row of it, and what the
-            model answers to that.
+        example: put a picture of the validation set inside, small and without its metadata, or one row of its table, and
+            what the model answers to that.
         onnx: put the model inside as `model.onnx` too, from pixels to answers, for where there is no PyTorch. It was run by
             onnxruntime and compared with the learner; `pip install 'fastmagic[onnx]'`.
 
