@@ -28,6 +28,7 @@ ELSEWHERE = {
     "label_func": "fastai's DataBlock calls it get_y.",
     "labels": "fastai's DataBlock calls it get_y.",
     "batch_size": "fastai calls it bs.",
+    "target": "A table's is y_names = 'COLUMN'; of pictures it is get_y.",
     "transforms": "Write item_tfms (one picture at a time) or batch_tfms (a whole batch).",
     "tfms": "Write item_tfms (one picture at a time) or batch_tfms (a whole batch).",
 }

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import json
 import os
 import pickle
 import random
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from bundle_files import changed, entries, written
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from bundle_files import changed, entries, forge_descriptions, written
 
 from fastmagic.bundles import archive
 from fastmagic.bundles.learner import load
@@ -153,37 +147,5 @@ def test_a_file_that_is_cut_off_or_damaged_says_so(bundle: Path, tmp_path: Path)
     assert loaded < 250
 
 
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20)),
-    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=9), inside, max_size=3),
-    max_leaves=5,
-)  # fmt: skip
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, part in inner for place in places(part, (*path, key)))]
-
-
 def test_five_hundred_forged_descriptions_load_or_say_what_is_wrong(bundle: Path, tmp_path: Path):
-    parts, file = entries(bundle), tmp_path / "it.fastmagic"
-    said = json.loads(parts[archive.DESCRIPTION])
-    everywhere = [place for place in places(said) if place and place[0] not in ("training", "card", "answers")]
-
-    @settings(max_examples=500, deadline=None, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(st.sampled_from(everywhere), JSON, st.booleans())
-    def forged(place: tuple[Any, ...], value: Any, away: bool) -> None:
-        told = copy.deepcopy(said)
-        inner = told
-        for key in place[:-1]:
-            inner = inner[key]
-        if away:
-            del inner[place[-1]]
-        else:
-            inner[place[-1]] = value
-        written(file, {**parts, archive.DESCRIPTION: json.dumps(told).encode()})
-        with warnings.catch_warnings(), contextlib.suppress(FastmagicError):
-            warnings.simplefilter("ignore")
-            load(file)
-
-    forged()
+    forge_descriptions(bundle, tmp_path / "it.fastmagic", 500)

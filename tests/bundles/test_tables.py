@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bundle_files import changed, entries, written
+from bundle_files import changed, entries, forge_descriptions, written
 
 import fastmagic
 from fastmagic.bundles import archive, tables
@@ -145,3 +145,8 @@ def test_words_that_make_no_sense_are_told(bundle: Path, tmp_path: Path, words: 
     with pytest.raises(FastmagicError, match=said):
         load(written(tmp_path / "it.fastmagic", changed(bundle, **words)))
     assert archive.DESCRIPTION in entries(bundle)
+
+
+def test_forged_descriptions_load_or_say_what_is_wrong(bundle: Path, tmp_path: Path):
+    pytest.importorskip("hypothesis")
+    forge_descriptions(bundle, tmp_path / "it.fastmagic", 200)
