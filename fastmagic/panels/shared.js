@@ -118,6 +118,7 @@ export class PanelView {
     this.built = false;
     this.closed = false;
     this.count = 0;
+    this.nudging = 0;
     this.page = Math.random().toString(36).slice(2); // every page with this panel hears all answers
     /** @type {Map<string, {resolve: Function, reject: Function}>} */
     this.waiting = new Map();
@@ -163,6 +164,7 @@ export class PanelView {
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
       this.model.send({ id, ask: what, content }, undefined, buffers);
+      if (!this.nudging) this._nudge(3000);
       // What the panel asks by itself may wait for a long cell; what the reader asks for is missed.
       if (what !== "settled" && what !== "look") setTimeout(() => this.waiting.has(id) && this._heard(false), PATIENCE);
     });
@@ -215,6 +217,24 @@ export class PanelView {
     } catch (error) {
       this.error(error);
     }
+  }
+
+  /**
+   * Knock again while an answer is missing, ever less often: up to 7.3, ipykernel may leave a message unread that comes
+   * while it sends a reply, until the next one comes. (https://github.com/ipython/ipykernel/pull/1529)
+   * @param {number} after milliseconds
+   */
+  _nudge(after) {
+    this.nudging = setTimeout(() => {
+      this.nudging = 0;
+      if (this.closed || !this.waiting.size) return;
+      try {
+        this.model.send({}); // asks nothing
+      } catch {
+        return; // the notebook was closed: nobody is there to ask
+      }
+      this._nudge(Math.min(2 * after, 60000));
+    }, after);
   }
 
   /** @param {boolean} heard whether the kernel is heard of */
