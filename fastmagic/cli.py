@@ -1,4 +1,4 @@
-"""`fastmagic …` on the command line: `demo` runs the first lesson on the embedded digits, `cups serve` a class's cups."""
+"""`fastmagic …` on the command line: `demo` runs the first lesson, `slides` presents a notebook, `cups serve` asks a class."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .errors import AnswerError, FastmagicError, NotFoundError, did_you_mean
+from .errors import AnswerError, FastmagicError, NotFoundError, RefusedError, did_you_mean
 
-COMMANDS = ("demo", "cups")
+COMMANDS = ("demo", "slides", "cups")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="the page to write (default: %(default)s)",
     )
     demo_parser.add_argument("--no-open", action="store_true", help="do not open the page in a browser")
+    _add_slides(commands)
     _add_cups(commands)
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
@@ -53,12 +54,75 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "cups":
             _cups(arguments)
+        elif arguments.command == "slides":
+            _slides(arguments)
         else:
             demo(arguments.output, open_page=not arguments.no_open)
     except FastmagicError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _add_slides(commands: Any) -> None:
+    slides = commands.add_parser(
+        "slides",
+        help="present a notebook as slides: live, or as one HTML file",
+        description="Present a notebook as slides. Live: a Jupyter server of its own and RISE, whose cells run and whose "
+        "panels work. With --static: one HTML file of what the notebook was saved with, which opens without internet.",
+    )
+    slides.add_argument("notebook", type=Path)
+    how = slides.add_mutually_exclusive_group()
+    how.add_argument("--lab", action="store_true", help="live by jupyterlab-rise, in JupyterLab's looks")
+    how.add_argument("--static", action="store_true", help="write NOTEBOOK.slides.html, and start nothing")
+    how.add_argument(
+        "--propose", action="store_true", help="propose what begins a slide, and save that in the notebook's cells"
+    )
+    slides.add_argument("-o", "--output", type=Path, help="of --static: the file to write")
+    slides.add_argument(
+        "--theme", choices=("light", "dark"), default="light", help="of --static (default: %(default)s)"
+    )
+    slides.add_argument("--port", type=int, default=0, help="of the server (default: a free one)")
+    slides.add_argument("--no-open", action="store_true", help="do not open a browser")
+
+
+def _slides(arguments: argparse.Namespace) -> None:
+    from .serve import deck, live, written
+
+    opens = not arguments.no_open and _has_browser()
+    if arguments.propose:
+        notebook = deck.read(arguments.notebook)
+        if not notebook.cells:
+            raise FastmagicError(f"'{arguments.notebook}' has no cells.", "Write some, and save it.")
+        if deck.is_deck(notebook):
+            raise RefusedError(
+                f"'{arguments.notebook}' says already what begins a slide.",
+                "Change it in Jupyter (View, Cell toolbar, Slideshow; in JupyterLab: the property inspector).",
+            )
+        deck.set_types(notebook, deck.proposed(notebook))
+        deck.write(notebook, arguments.notebook)
+        _say(deck.outline(notebook))
+        _say(f"Saved in {arguments.notebook}. Show it with: fastmagic slides {arguments.notebook}")
+    elif arguments.static:
+        made = written.write(arguments.notebook, arguments.output, theme=arguments.theme)
+        for remark in made.remarks:
+            _say(remark)
+        size = made.file.stat().st_size / 1e6
+        _say(
+            f"Written: {made.file} ({made.slides} slides, {size:.1f} MB). O shows all slides, S the notes, ?print-pdf prints."
+        )
+        if opens:
+            webbrowser.open(made.file.resolve().as_uri())
+    else:
+        if arguments.output:
+            raise AnswerError("--output names the file of --static.", "Add --static, or leave it out.")
+        live.present(
+            arguments.notebook,
+            lab=arguments.lab,
+            port=arguments.port,
+            show=webbrowser.open if opens else None,
+            say=_say,
+        )
 
 
 def _add_cups(commands: Any) -> None:

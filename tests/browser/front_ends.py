@@ -26,6 +26,8 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 
+from fastmagic.serve import live
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize
 
@@ -119,18 +121,10 @@ const looking = setInterval(() => {
   };
 }, 5);
 """
-# ... and RISE on it ...
+# ... and RISE on it, which begins by itself as `fastmagic slides` starts it ...
 RISE_JS = f"""{CLASSIC_JS}
 fm.classic = {{...fm}};
-fm.started = false;
-fm.open = () => {{
-  const actions = window.Jupyter?.keyboard_manager?.actions;
-  if (!fm.started && fm.classic.open() && actions.exists('RISE:slideshow')) {{
-    fm.started = true;
-    actions.call('RISE:slideshow');  // as Alt-R does
-  }}
-  return fm.started && document.querySelector('section.present') !== null;
-}};
+fm.open = () => fm.classic.open() && document.querySelector('section.present') !== null;
 fm.show = i => window.Reveal.slide(i);
 fm.run = i => {{ fm.show(i); fm.classic.run(i); }};
 """
@@ -327,6 +321,8 @@ class FrontEnd:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}/"
         own = {f"JUPYTER_{of.upper()}_DIR": str(folder / of) for of in ("config", "data", "runtime")}
+        if name == "rise":
+            own |= live.settings(folder)
         self._log = self.log.open("wb")
         self._process = subprocess.Popen(
             [

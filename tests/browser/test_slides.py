@@ -1,0 +1,220 @@
+"""Slides, as `fastmagic slides` shows them: live in RISE and jupyterlab-rise, and as one file that opens without a network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import nbformat.v4 as v4
+import pytest
+from front_ends import LAB_RISE, PATIENCE, ROOT, need
+from playwright.sync_api import Page, expect
+
+from fastmagic.serve import deck, written
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+LESSONS = sorted(ROOT.glob("notebooks/0*.ipynb"))
+
+
+def cell(source: str, kind: str, make: Any = v4.new_code_cell) -> Any:
+    return make(source, metadata={"slideshow": {"slide_type": kind}})
+
+
+def talk(folder: Path) -> Path:
+    """A talk of a heading, code with long output, a widget, and a formula."""
+    cells = [
+        cell("# Numbers", "slide", v4.new_markdown_cell),
+        cell("for i in range(80): print('line', i)", "fragment"),
+        cell("import ipywidgets\nslider = ipywidgets.IntSlider(3)\nslider", "slide"),
+        cell("print('it is', slider.value)", "slide"),
+        cell("## The end", "slide", v4.new_markdown_cell),
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), folder / "my talk.ipynb")
+    return folder / "my talk.ipynb"
+
+
+# ---------------------------------------------------------------- as one file
+
+
+@contextlib.contextmanager
+def opened(file: Path, browser: Browser, query: str = "", width: int = 1280, height: int = 720) -> Iterator[Page]:
+    """Gives written slides, opened where there is no network; nothing may be asked for, and no error be made."""
+    asked: list[str] = []
+    wrong: list[str] = []
+    with browser.new_context(viewport={"width": width, "height": height}, offline=True) as context:
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda told: wrong.append(told.text) if told.type == "error" else None)
+        page.goto(f"{file.as_uri()}{query}")
+        page.wait_for_function("Reveal.isReady()")
+        yield page
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert wrong == []
+
+
+@pytest.fixture(scope="module", params=LESSONS, ids=lambda file: file.stem)
+def lesson(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> written.Written:
+    return written.write(request.param, tmp_path_factory.mktemp("slides") / "it.html")
+
+
+def test_every_slide_of_a_lesson_is_there_to_its_end(lesson: written.Written, browser: Browser):
+    with opened(lesson.file, browser) as page:
+        assert page.evaluate("Reveal.getTotalSlides()") == lesson.slides
+        for number in range(lesson.slides):
+            slide = page.locator("section.present:not(.stack)")
+            expect(slide).to_be_visible()
+            assert slide.inner_text().strip()
+            here = page.evaluate("JSON.stringify(Reveal.getIndices(Reveal.getCurrentSlide()))")
+            room = "Reveal.getCurrentSlide().scrollHeight - Reveal.getCurrentSlide().clientHeight - Reveal.getCurrentSlide().scrollTop"
+            while page.evaluate(f"Reveal.availableFragments().next || {room} > 1"):
+                page.keyboard.press(
+                    "Space"
+                )  # shows what comes next, and goes through to the end, before it turns the page
+            assert page.evaluate("JSON.stringify(Reveal.getIndices(Reveal.getCurrentSlide()))") == here
+            expect(slide.locator(".jp-Cell").last).to_be_in_viewport()
+            wide, screen = slide.evaluate("s => [s.scrollWidth - s.clientWidth, s.clientHeight]")
+            assert wide <= 0, number
+            assert screen <= 720
+            small = slide.evaluate("""slide => [...slide.querySelectorAll('p, li, pre, code, td, th')]
+                .filter(e => e.innerText.trim() && !e.closest('.dim, .fastmagic-still'))
+                .map(e => [parseFloat(getComputedStyle(e).fontSize), e.innerText]).filter(([size]) => size < 18)""")
+            assert small == [], number
+            if number < lesson.slides - 1:
+                page.keyboard.press("Space")
+        page.wait_for_function("location.hash.split('/')[1] === String(Reveal.getIndices().h)")  # said a moment later
+        page.wait_for_function("(location.hash.split('/')[2] ?? '0') === String(Reveal.getIndices().v)")
+        page.reload()
+        page.wait_for_function("Reveal.isReady()")
+        assert page.evaluate("Reveal.isLastSlide()")  # a reload keeps its place
+
+
+def test_a_slide_is_a_page_of_paper_and_a_phone_shows_all_below_each_other(
+    lesson: written.Written, browser: Browser, tmp_path: Path
+):
+    with opened(lesson.file, browser, "?print-pdf") as page:
+        page.wait_for_selector(".pdf-page")
+        paper = page.pdf(prefer_css_page_size=True, print_background=True)
+        assert page.locator(".pdf-page").count() == lesson.slides
+        sheets = "[...document.querySelectorAll('.pdf-page')].map(page => Math.round(page.offsetHeight / 720))"
+        assert len(re.findall(rb"/Type\s*/Page\b(?!s)", paper)) == sum(page.evaluate(sheets))
+        assert page.evaluate("[...document.querySelectorAll('.pdf-page')].every(page => page.innerText.trim())")
+    with opened(lesson.file, browser, width=390, height=844) as page:
+        page.wait_for_selector(".reveal-viewport.reveal-scroll, .reveal.reveal-scroll")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+# ---------------------------------------------------------------- live
+
+
+@contextlib.contextmanager
+def presented(file: Path, *words: str, python: str = sys.executable, end: int = signal.SIGINT) -> Iterator[str]:
+    """Runs `fastmagic slides` as people do, and gives the address that it says; a signal ends it, and all it has started."""
+    folder = file.parent
+    own = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
+    own |= {f"JUPYTER_{of.upper()}_DIR": str(folder / of) for of in ("config", "data", "runtime")}
+    own |= {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PREFER_ENV_PATH": "0"}
+    command = [python, "-m", "fastmagic.cli", "slides", str(file), "--no-open", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own, cwd=folder)
+    assert process.stdout
+    assert process.stderr
+    told = ""
+    while "http://" not in told:
+        told = process.stdout.readline()
+        assert told, process.stderr.read()
+    yield "http://" + told.split("http://")[1].strip()
+    process.send_signal(end)
+    assert process.wait(PATIENCE / 1000) == 0
+    assert process.stderr.read() == ""
+    left = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
+    assert not [line for line in left if str(folder).encode() in line]  # no server, no kernel
+
+
+def test_a_talk_is_given_in_rise(browser: Browser, tmp_path: Path):
+    file = talk(tmp_path)
+    with presented(file) as address, browser.new_context(viewport={"width": 1280, "height": 720}) as context:
+        page = context.new_page()
+        page.goto(address)
+        slide = page.locator("section.present:not(.stack)")
+        expect(slide.locator("h1")).to_have_text(re.compile("Numbers"))  # it has begun by itself, on the first slide
+        page.wait_for_function("Jupyter.notebook.kernel?.is_connected() && !Jupyter.notebook.kernel_busy")
+        top = slide.locator("h1").bounding_box()
+        assert top
+        assert top["y"] < 120
+        assert slide.evaluate("slide => slide.scrollHeight <= slide.clientHeight")  # no scrollbar where all fits
+        page.keyboard.press("Space")
+        code = slide.locator(".code_cell")
+        expect(code).to_be_visible()
+        code.locator(".CodeMirror").click()
+        page.keyboard.press("Control+Enter")
+        expect(code.locator(".output_wrapper")).to_contain_text("line 79")
+        while slide.evaluate("slide => slide.scrollHeight - slide.clientHeight - slide.scrollTop") > 1:
+            page.keyboard.press("Space")
+        bottom = code.locator("pre", has_text="line 79").bounding_box()
+        assert bottom
+        assert bottom["y"] + bottom["height"] <= 720  # the last line is reached, without leaving the slide
+
+        page.keyboard.press("Space")
+        page.wait_for_function("Reveal.getIndices().h === 1")
+        widget = page.locator(".code_cell").nth(1)
+        widget.locator(".CodeMirror").click()
+        page.keyboard.press("Control+Enter")
+        handle = widget.locator(".noUi-handle, .ui-slider-handle")
+        expect(handle).to_be_visible()
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("Reveal.getIndices().h") == 1  # the key has moved the slider, not the deck
+        page.evaluate("Reveal.slide(2)")
+        asked = page.locator(".code_cell").nth(2)
+        asked.locator(".CodeMirror").click()
+        page.keyboard.press("Control+End")
+        page.keyboard.type("; print('typed on a slide')")
+        page.keyboard.press("Control+Enter")
+        expect(asked.locator(".output_wrapper")).to_contain_text("it is 4\ntyped on a slide")
+        page.keyboard.press("Control+S")
+        page.wait_for_function("!Jupyter.notebook.dirty")
+        kept = nbformat.read(file, 4).cells[3]
+        assert kept.source.endswith("; print('typed on a slide')")
+        assert kept.outputs[0].text == "it is 4\ntyped on a slide\n"
+        page.reload()
+        expect(page.locator("section.present:not(.stack) .code_cell")).to_contain_text("typed on a slide")
+        page.evaluate("Reveal.slide(0, 0, -1)")
+        page.keyboard.press("Space")  # shows a fragment higher than the screen, and moves nothing but the slide
+        expect(slide.get_by_text("line 1", exact=False).first).to_be_in_viewport()
+        moved = (
+            "[...document.querySelectorAll('.reveal, .reveal .slides, section.stack, #notebook, #site, body, html')]"
+        )
+        assert page.evaluate(f"{moved}.every(element => !element.scrollTop && !element.scrollLeft)")
+
+
+def test_a_talk_is_given_in_jupyterlab_rise(browser: Browser, tmp_path: Path):
+    need(LAB_RISE, ("jupyterlab_rise",))
+    file = talk(tmp_path)
+    with (
+        presented(file, "--lab", python=str(LAB_RISE), end=signal.SIGTERM) as address,
+        browser.new_context(viewport={"width": 1280, "height": 720}) as context,
+    ):
+        page = context.new_page()
+        page.goto(address)
+        expect(page.locator(".jp-Notebook section.present h1")).to_have_text(re.compile("Numbers"))
+
+
+def test_a_deck_that_was_proposed_is_given(browser: Browser, tmp_path: Path):
+    file = tmp_path / "new.ipynb"
+    cells = [v4.new_code_cell("import os"), v4.new_markdown_cell("# One"), v4.new_code_cell("6 * 7")]
+    notebook = v4.new_notebook(cells=cells)
+    deck.set_types(notebook, deck.proposed(notebook))
+    deck.write(notebook, file)
+    with opened(written.write(file).file, browser) as page:
+        assert page.evaluate("Reveal.getTotalSlides()") == 1
+        expect(page.locator("section.present:not(.stack)")).not_to_contain_text("import os")
