@@ -38,10 +38,11 @@ _PUBLIC = {
     "predict": "learning.predict",
     "predictor": "panels.predictor",
     "results": "learning.results",
+    "slides": "panels.slides",
     "tiny": "learning.tiny",
     "train": "learning.train",
 }
-_LIGHT = {"FastmagicError", "cups", "diagram", "digits", "dot", "fetch", "images"}  # what needs no fastai
+_LIGHT = {"FastmagicError", "cups", "diagram", "digits", "dot", "fetch", "images", "slides"}  # what needs no fastai
 __all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .panels.loss_plot import LossPlot
     from .panels.pixels import pixels
     from .panels.predictor import predictor
+    from .panels.slides import slides
     from .program import code
 
 

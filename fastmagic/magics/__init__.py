@@ -33,6 +33,7 @@ MAGICS = {
     "cups": "teaching",
     "dot": "diagrams",
     "diagram": "diagrams",
+    "slides": "presenting",
 }
 
 _preload: threading.Thread | None = None

@@ -141,13 +141,31 @@ def set_types(notebook: Any, types: Sequence[str]) -> None:
     notebook.metadata.setdefault("rise", {}).setdefault("scroll", True)
 
 
+def sections(types: Sequence[str]) -> list[list[int]]:
+    """Return the cells of each slide, in the order in which reveal.js has them; skipped cells and notes are in none."""
+    found: list[list[int]] = []
+    for index, kind in enumerate(types):
+        if kind in ("skip", "notes"):
+            continue
+        if kind in ("slide", "subslide") or not found:
+            found.append([])
+        found[-1].append(index)
+    return found
+
+
+def first_line(cell: Any) -> str:
+    """Return the line by which one knows a cell."""
+    line = next((line.strip() for line in cell.source.splitlines() if line.strip(" #")), "")
+    return (line.lstrip("# ") if cell.cell_type == "markdown" else line) or "(empty)"
+
+
 def outline(notebook: Any) -> str:
     """Return the slides as lines of text: number, then the beginning of each cell with what it is."""
     lines: list[str] = []
     slide = below = 0
     for cell in notebook.cells:
         kind = slide_type(cell)
-        first = next((line.strip().lstrip("# ") for line in cell.source.splitlines() if line.strip(" #")), "(empty)")
+        first = first_line(cell)
         shown = first if len(first) <= 70 else first[:69] + "…"
         if kind == "slide" or (kind == "subslide" and not slide):
             slide, below = slide + 1, 0

@@ -60,17 +60,26 @@ def write(notebook_file: str | Path, to: str | Path | None = None, *, theme: str
     if not to.parent.is_dir():
         raise NotFoundError(f"There is no folder '{to.parent}' to write to.", "Make it, or name another file.")
     remarks = list(_without_kernel(notebook))
-    page = _page(notebook, notebook_file, theme)
+    page = page_of(notebook, notebook_file, theme)
     remarks += _from_elsewhere(page)
     try:
         to.write_text(page, encoding="utf-8")
     except OSError as error:
         raise unwritable(to, error) from error
-    slides = sum(deck.slide_type(cell) in ("slide", "subslide") for cell in notebook.cells)
-    return Written(to, max(slides, 1), remarks)
+    return Written(to, len(deck.sections(list(map(deck.slide_type, notebook.cells)))), remarks)
 
 
-def _page(notebook: Any, file: Path, theme: str) -> str:
+def page_of(notebook: Any, file: Path, theme: str = "light") -> str:
+    """Return the page of a notebook's slides.
+
+    Args:
+        notebook: the notebook; it is changed.
+        file: where it lies, for the pictures beside it.
+        theme: "light" or "dark".
+
+    Raises:
+        FastmagicError: a part of Jupyter is missing.
+    """
     try:
         from nbconvert.exporters import SlidesExporter
         from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath

@@ -218,3 +218,56 @@ def test_a_deck_that_was_proposed_is_given(browser: Browser, tmp_path: Path):
     with opened(written.write(file).file, browser) as page:
         assert page.evaluate("Reveal.getTotalSlides()") == 1
         expect(page.locator("section.present:not(.stack)")).not_to_contain_text("import os")
+
+
+# ---------------------------------------------------------------- the panel
+
+LONG = "for i in range(80): print('line', i)"
+OPEN = "%load_ext fastmagic\n%slides talk.ipynb"
+
+
+def strip_of(front_end: Any, **options: Any) -> Any:
+    outputs = [v4.new_output("stream", text="".join(f"line {i}\n" for i in range(80)))]
+    cells = [
+        v4.new_code_cell("import os", execution_count=1),
+        v4.new_markdown_cell("# One"),
+        v4.new_code_cell(LONG, execution_count=2, outputs=outputs),
+        v4.new_markdown_cell("## Two\n![](bird.png)"),
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), front_end.root / "talk.ipynb")
+    return front_end.open([OPEN], **options)
+
+
+@pytest.mark.parametrize("name", ["lab", "nbclassic"])
+def test_the_strip_is_changed_by_mouse_and_keys_checked_and_saved(front_ends: Any, name: str):
+    shown = strip_of(front_ends[name])
+    shown.run(0)
+    panel = shown.output(0).locator(".fm-panel")
+    expect(panel).to_contain_text("talk.ipynb: 2 slides")
+    expect(panel).to_contain_text("this is a proposal")
+    shown.screenshot("slides-strip")
+    cells = panel.get_by_role("option")
+    cells.nth(2).click()
+    panel.get_by_role("button", name="Below").click()
+    expect(panel.get_by_role("group", name="Slide 1.1")).to_contain_text("line")
+    cells.nth(2).press("ArrowDown")
+    expect(cells.nth(3)).to_be_focused()
+    cells.nth(3).press("x")
+    expect(cells.nth(3)).to_have_accessible_name(re.compile("Cell 4, Skip"))
+    expect(panel).to_contain_text("2 slides")
+    cells.nth(3).press("s")
+    expect(panel).to_contain_text("3 slides")
+    panel.get_by_role("button", name="Check").click()
+    expect(panel.get_by_role("status").last).to_contain_text("2 things to mend")
+    expect(cells.nth(2)).to_contain_text(
+        re.compile(r"Its slide is \d{3,4} px higher than a screen of 1280 x 720, and scrolls\.")
+    )
+    expect(cells.nth(3)).to_contain_text("no text for those who do not see it")
+    shown.screenshot("slides-checked")
+    panel.get_by_role("button", name="Save in talk.ipynb").click()
+    expect(panel.get_by_role("button", name="Saved")).to_be_disabled()
+    kept = nbformat.read(front_ends[name].root / "talk.ipynb", 4)
+    assert [deck.slide_type(cell) for cell in kept.cells] == ["skip", "slide", "subslide", "slide"]
+    nbformat.validate(kept)
+    assert shown.foreign == []
+    assert shown.console == []

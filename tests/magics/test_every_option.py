@@ -699,6 +699,43 @@ def _(cell):
     assert found["engine"] == "dot"
 
 
+def _talk() -> Path:
+    import nbformat
+    from nbformat import v4
+
+    file = Path("talk.ipynb")
+    nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell("# Birds"), v4.new_code_cell("6 * 7")]), file)
+    return file
+
+
+@heeds("slides", "notebook", "--into", "--code")
+def slides_of_a_notebook(cell: Cell) -> None:
+    before = _talk().read_bytes()
+    assert "talk.ipynb: 1 slides" in cell("%slides talk.ipynb --into mine")
+    assert cell.names["mine"].types == ["slide", "fragment"]
+    assert Path("talk.ipynb").read_bytes() == before
+    exec(cell("%slides talk.ipynb --code"), {})
+    assert fastmagic.slides("talk.ipynb").saved
+    with pytest.raises(FastmagicError, match=r"Did you mean 'talk\.ipynb'"):
+        cell("%slides tlak.ipynb")
+
+
+@heeds("slides", "--save")
+def slides_save(cell: Cell) -> None:
+    _talk()
+    assert "Saved in talk.ipynb." in cell("%slides talk.ipynb --save")
+    assert "Saved" not in cell("%slides talk.ipynb --save")
+
+
+@heeds("slides", "--check")
+def slides_check(cell: Cell) -> None:
+    _talk()
+    cell("%slides talk.ipynb --into mine")
+    assert cell.names["mine"].state()["check"] is False
+    cell("%slides talk.ipynb --check --into mine")  # the browser does it: tests/browser/test_slides.py
+    assert cell.names["mine"].state()["check"] is True
+
+
 @heeds("diagram", "name")
 def _(cell):
     pytest.importorskip("pygraphviz")
