@@ -82,6 +82,7 @@ def _add_slides(commands: Any) -> None:
     slides.add_argument(
         "--theme", choices=("light", "dark"), default="light", help="of --static (default: %(default)s)"
     )
+    slides.add_argument("--no-notes", action="store_true", help="of --static: leave the speaker's notes out")
     slides.add_argument("--port", type=int, default=0, help="of the server (default: a free one)")
     slides.add_argument("--no-open", action="store_true", help="do not open a browser")
 
@@ -97,14 +98,14 @@ def _slides(arguments: argparse.Namespace) -> None:
         if deck.is_deck(notebook):
             raise RefusedError(
                 f"'{arguments.notebook}' says already what begins a slide.",
-                "Change it in Jupyter (View, Cell toolbar, Slideshow; in JupyterLab: the property inspector).",
+                f"Change it in a notebook: %slides {arguments.notebook}",
             )
         deck.set_types(notebook, deck.proposed(notebook))
         deck.write(notebook, arguments.notebook)
         _say(deck.outline(notebook))
         _say(f"Saved in {arguments.notebook}. Show it with: fastmagic slides {arguments.notebook}")
     elif arguments.static:
-        made = written.write(arguments.notebook, arguments.output, theme=arguments.theme)
+        made = written.write(arguments.notebook, arguments.output, theme=arguments.theme, notes=not arguments.no_notes)
         for remark in made.remarks:
             _say(remark)
         size = made.file.stat().st_size / 1e6

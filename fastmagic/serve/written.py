@@ -32,7 +32,9 @@ class Written(NamedTuple):
     remarks: list[str]
 
 
-def write(notebook_file: str | Path, to: str | Path | None = None, *, theme: str = "light") -> Written:
+def write(
+    notebook_file: str | Path, to: str | Path | None = None, *, theme: str = "light", notes: bool = True
+) -> Written:
     """Write a notebook's slides as one HTML file that opens without internet, a kernel or an installation.
 
     The outputs are those that the notebook was saved with; panels are their last picture. The slides are
@@ -43,6 +45,7 @@ def write(notebook_file: str | Path, to: str | Path | None = None, *, theme: str
         notebook_file: the notebook; its cells say what begins a slide (`fastmagic slides NOTEBOOK --propose`).
         to: the file; default: beside the notebook, `NAME.slides.html`.
         theme: "light" or "dark".
+        notes: put the speaker's notes inside, which S shows to whoever has the file.
 
     Raises:
         FastmagicError: a part of Jupyter is missing, it has no slides, or the file cannot be written.
@@ -59,6 +62,8 @@ def write(notebook_file: str | Path, to: str | Path | None = None, *, theme: str
         to = to / notebook_file.with_suffix(".slides.html").name
     if not to.parent.is_dir():
         raise NotFoundError(f"There is no folder '{to.parent}' to write to.", "Make it, or name another file.")
+    if not notes:
+        notebook.cells = [cell for cell in notebook.cells if deck.slide_type(cell) != "notes"]
     remarks = list(_without_kernel(notebook))
     page = page_of(notebook, notebook_file, theme)
     remarks += _from_elsewhere(page)

@@ -85,6 +85,7 @@ def test_notes_and_skipped_cells(tmp_path: Path):
     assert done.slides == 2
     assert "NOT-SHOWN" not in page
     assert re.search(r'<aside class="notes">.*whispered.*</aside>', page, flags=re.S)
+    assert "whispered" not in written.write(done.file.with_name("talk.ipynb"), notes=False).file.read_text("utf8")
 
 
 def test_where_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
