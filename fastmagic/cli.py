@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FastmagicError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -110,7 +112,7 @@ def _slides(arguments: argparse.Namespace) -> None:
             _say(remark)
         size = made.file.stat().st_size / 1e6
         _say(
-            f"Written: {made.file} ({made.slides} slides, {size:.1f} MB). O shows all slides, S the notes, ?print-pdf prints."
+            f"Written: {made.file} ({deck.counted(made.slides)}, {size:.1f} MB). O shows all slides, S the notes, ?print-pdf prints."
         )
         if opens:
             webbrowser.open(made.file.resolve().as_uri())

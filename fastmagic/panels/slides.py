@@ -199,7 +199,7 @@ class Slides(Panel):
         return self.state()
 
     def still(self) -> Still:
-        rows, lines = [], [f"{self.file.name}: {len(deck.sections(self.types))} slides"]
+        rows, lines = [], [f"{self.file.name}: {deck.counted(len(deck.sections(self.types)))}"]
         for index, (cell, label) in enumerate(zip(self.notebook.cells, self._labels(), strict=True)):
             name, first = NAMES[self.types[index]], deck.first_line(cell)[:80]
             told = [remark.text for remark in self.remarks or [] if remark.cell == index]
@@ -211,5 +211,5 @@ class Slides(Panel):
             )
         if self.remarks == []:
             lines.append("Nothing will go wrong that could be seen from here.")
-        head = f"<p><b>{escape(self.file.name)}</b>: {len(deck.sections(self.types))} slides</p>"
+        head = f"<p><b>{escape(self.file.name)}</b>: {deck.counted(len(deck.sections(self.types)))}</p>"
         return Still(f"{head}<table>{''.join(rows)}</table>", "\n".join(lines))

@@ -153,6 +153,11 @@ def sections(types: Sequence[str]) -> list[list[int]]:
     return found
 
 
+def counted(slides: int) -> str:
+    """Return a number of slides in words: "1 slide", "9 slides"."""
+    return f"{slides} slide{'' if slides == 1 else 's'}"
+
+
 def first_line(cell: Any) -> str:
     """Return the line by which one knows a cell."""
     line = next((line.strip() for line in cell.source.splitlines() if line.strip(" #")), "")

@@ -20,6 +20,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import FastmagicError, RefusedError
 from . import deck
@@ -130,12 +131,14 @@ def server(
 
 
 def settings(folder: Path) -> dict[str, str]:
-    """Write settings that those of the user and of the notebook precede, and return the environment that makes them known.
+    """Write settings, which those of the user and of the notebook precede, and return the environment that makes them known.
 
     The show begins by itself, on the first slide; slides begin at the top, scroll where they are higher than the screen, and
     show panels larger (`nbextensions/fastmagic_slides`).
     """
-    said = {
+    from jupyter_core.paths import jupyter_config_path
+
+    said: dict[str, dict[str, Any]] = {
         "rise": {
             "autolaunch": False,
             "start_slideshow_at": "beginning",
@@ -145,6 +148,9 @@ def settings(folder: Path) -> dict[str, str]:
         },
         "notebook": {"load_extensions": {"fastmagic_slides/main": True}},
     }
+    for place in reversed(jupyter_config_path()):
+        with contextlib.suppress(OSError, ValueError):
+            said["rise"].update(json.loads((Path(place) / "nbconfig" / "rise.json").read_text("utf8")))
     (folder / "nbconfig").mkdir()
     for section, values in said.items():
         (folder / "nbconfig" / f"{section}.json").write_text(json.dumps(values))
@@ -169,9 +175,12 @@ def _port(wanted: int) -> int:
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + PATIENCE
+    direct = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # it is on this machine, whatever $http_proxy says
     while True:
         try:
-            with urllib.request.urlopen(address, timeout=5):
+            with direct.open(address, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             if process.poll() is None and time.monotonic() < end:

@@ -711,7 +711,7 @@ def _talk() -> Path:
 @heeds("slides", "notebook", "--into", "--code")
 def slides_of_a_notebook(cell: Cell) -> None:
     before = _talk().read_bytes()
-    assert "talk.ipynb: 1 slides" in cell("%slides talk.ipynb --into mine")
+    assert "talk.ipynb: 1 slide" in cell("%slides talk.ipynb --into mine")
     assert cell.names["mine"].types == ["slide", "fragment"]
     assert Path("talk.ipynb").read_bytes() == before
     exec(cell("%slides talk.ipynb --code"), {})

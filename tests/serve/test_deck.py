@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,24 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path):
         taken.listen()
         with pytest.raises(FastmagicError, match="cannot be had"), live.server(file, port=taken.getsockname()[1]):
             pass
+
+
+def test_settings_of_the_users_own_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "own" / "nbconfig").mkdir(parents=True)
+    (tmp_path / "own" / "nbconfig" / "rise.json").write_text('{"center": true, "theme": "sky"}')
+    (tmp_path / "made").mkdir()
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "own"))
+    monkeypatch.setenv("JUPYTER_PATH", "/elsewhere")
+    environment = live.settings(tmp_path / "made")
+    said = json.loads((tmp_path / "made" / "nbconfig" / "rise.json").read_text())
+    assert (said["center"], said["theme"], said["margin"]) == (True, "sky", 0.03)
+    assert environment["JUPYTER_PATH"].startswith(f"/elsewhere{os.pathsep}")
+
+
+def test_ctrl_c_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(live, "present", stopped)
+    assert cli.main(["slides", "talk.ipynb", "--no-open"]) == 130
+    assert capsys.readouterr() == ("", "")

@@ -98,7 +98,7 @@ def test_where_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         cli.main(["slides", str(tmp_path / "talk.ipynb"), "--static", "--no-open", "-o", str(tmp_path / "it.html")])
         == 0
     )
-    assert "it.html (1 slides" in capsys.readouterr().out
+    assert "it.html (1 slide," in capsys.readouterr().out
     with pytest.raises(FastmagicError, match="no folder"):
         made(tmp_path, cell, to=tmp_path / "nowhere" / "it.html")
 
