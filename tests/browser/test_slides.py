@@ -126,18 +126,22 @@ def presented(file: Path, *words: str, python: str = sys.executable, end: int = 
     own |= {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PREFER_ENV_PATH": "0"}
     command = [python, "-m", "fastmagic.cli", "slides", str(file), "--no-open", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own, cwd=folder)
-    assert process.stdout
-    assert process.stderr
-    told = ""
-    while "http://" not in told:
-        told = process.stdout.readline()
-        assert told, process.stderr.read()
-    yield "http://" + told.split("http://")[1].strip()
-    process.send_signal(end)
-    assert process.wait(PATIENCE / 1000) == 0
-    assert process.stderr.read() == ""
-    left = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
-    assert not [line for line in left if str(folder).encode() in line]  # no server, no kernel
+    try:
+        assert process.stdout
+        assert process.stderr
+        told = ""
+        while "http://" not in told:
+            told = process.stdout.readline()
+            assert told, process.stderr.read()
+        yield "http://" + told.split("http://")[1].strip()
+        process.send_signal(end)
+        assert process.wait(PATIENCE / 1000) == 0
+        assert process.stderr.read() == ""
+        left = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
+        assert not [line for line in left if str(folder).encode() in line]  # no server, no kernel
+    finally:
+        process.terminate()  # which ends the server too, whatever happened
+        process.wait(PATIENCE / 1000)
 
 
 def test_a_talk_is_given_in_rise(browser: Browser, tmp_path: Path):
