@@ -38,6 +38,8 @@ def card_of(said: dict[str, Any]) -> str:
         lines += [f"Not known: it was exported without {things} for validation.", ""]
     if any(training["items"]):
         lines += ["## What it was trained on", "", f"{training['items'][0]:,} {things}, and {sum(training['items'][1:]):,} for validation.", ""]  # fmt: skip
+    if gathered := training.get("gathered"):
+        lines += [_where_from(gathered), ""]
     if said["answers"]:
         lines += ["| question | answer |", "|---|---|"]
         lines += [f"| {name} | `{text.replace('|', chr(92) + '|')}` |" for name, text in said["answers"].items()] + [""]
@@ -45,3 +47,18 @@ def card_of(said: dict[str, Any]) -> str:
         lines += ["## How it was trained", "", "```python", training["program"], "```", ""]
     lines += ["## Versions", "", ", ".join(f"{name} {number}" for name, number in said["versions"].items()), ""]
     return "\n".join(lines)
+
+
+def _where_from(gathered: dict[str, Any]) -> str:
+    """Return where photos came from, as a paragraph."""
+
+    def counted(name: str) -> str:
+        return ", ".join(f"{' '.join(str(what).split())} ({count:,})" for what, count in gathered[name].items())
+
+    days = " to ".join(dict.fromkeys(gathered["days"]))
+    words = ", ".join(f'"{" ".join(query.split())}"' for query in gathered["queries"])
+    return (
+        f"{gathered['photos']:,} of them were found on the web{f' ({days})' if days else ''}"
+        f"{f' by the words {words}' if words else ''}: {counted('engines')}. Licences: {counted('licenses')}. "
+        "The manifest beside the photos names each one's address, page and author."
+    )

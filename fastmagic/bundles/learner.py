@@ -341,7 +341,34 @@ def _training(learn: Any) -> dict[str, Any]:
         with contextlib.suppress(FastmagicError):  # its files may be gone
             validation = repr(results(learn))
     made = program.known(learn)
-    return {"items": items, "validation": validation, "program": _at_home(str(made)) if made is not None else ""}
+    return {
+        "items": items,
+        "validation": validation,
+        "program": _at_home(str(made)) if made is not None else "",
+        "gathered": _gathered(learn),
+    }
+
+
+def _gathered(learn: Any) -> dict[str, Any]:
+    """Return where a learner's photos came from, counted, as the manifest of `fastmagic.images` beside them says."""
+    from collections import Counter
+
+    from ..data.gather import manifest
+
+    if TABLE.holds(learn.dls):
+        return {}
+    files = [one for loader in learn.dls.loaders for one in sources(loader.dataset) if isinstance(one, Path)]
+    known = manifest.of_files(files)
+    if not known:
+        return {}
+    days = sorted(record.fetched[:10] for record in known if record.fetched)
+    return {
+        "photos": len(known),
+        "days": [days[0], days[-1]] if days else [],
+        "queries": sorted({record.query for record in known if record.query})[:50],
+        "engines": dict(Counter(record.engine or "a list of addresses" for record in known).most_common()),
+        "licenses": dict(Counter(record.license or "not known" for record in known).most_common(20)),
+    }
 
 
 def _at_home(text: str) -> str:

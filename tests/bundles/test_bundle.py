@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 import warnings
 import zipfile
@@ -123,6 +124,35 @@ def test_a_learner_of_train_brings_its_answers_and_its_program(shapes: Path, tmp
     assert again.bundle["card"]["title"] == "Discs & squares"
     twice = export(again, tmp_path / "twice.fastmagic")
     assert twice.description["training"] == made.description["training"], "passed on, it still says how it came to be"
+
+
+def test_the_card_says_where_the_photos_came_from(shapes: Path, tmp_path: Path):
+    from fastai.vision.all import Resize
+
+    from fastmagic.data.gather.manifest import Record, Writer, of_files
+
+    folder = Path(shutil.copytree(shapes, tmp_path / "shapes"))
+    files = sorted(folder.rglob("*.png"))
+    notes = Writer(folder / "manifest.jsonl")
+    for i, file in enumerate(files[:-2]):
+        inside, bing = file.relative_to(folder).as_posix(), i % 4 == 0
+        license = "CC BY 4.0" if bing else ""
+        notes.add(Record(file.parent.name, "kept", inside, query="disc photo", engine="Bing" if bing else "Openverse", license=license, fetched=f"2026-11-{20 + i % 2}T10:00:00"))  # fmt: skip
+    notes.add(Record("disc", "broken", "disc/gone.png", engine="nobody"))
+    notes.close()
+    assert len(of_files(files)) == len(files) - 2
+    dls = fastmagic.datablock(folder, item_tfms=Resize(32), bs=32, num_workers=0)
+    made = export(fastmagic.train(dls, "tiny", epochs=1, checks=False), tmp_path / "shapes")
+    with zipfile.ZipFile(made.file) as archive:
+        card = archive.read("README.md").decode()
+    bing = len(range(0, len(files) - 2, 4))
+    rest = len(files) - 2 - bing
+    assert (
+        f'{len(files) - 2} of them were found on the web (2026-11-20 to 2026-11-21) by the words "disc photo": '
+        f"Openverse ({rest}), Bing ({bing}). Licences: not known ({rest}), CC BY 4.0 ({bing})."
+    ) in card
+    assert "nobody" not in card
+    load(made.file)
 
 
 def test_the_example_has_no_metadata_of_the_photo(learner, tmp_path: Path):

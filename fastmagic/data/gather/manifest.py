@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -132,6 +132,21 @@ def compact(folder: Path, passing: bool = True) -> None:
     with open(part, "w", encoding="utf-8") as out:
         out.writelines(record.line() + "\n" for record in filter(holds, read(folder)))
     os.replace(part, folder / NAME)
+
+
+def of_files(files: Iterable[Path]) -> list[Record]:
+    """Return what manifests know of picture files: that of the files' own folder, or of one of the two above it."""
+    wanted: dict[Path, set[str]] = {}
+    for file in files:
+        file = file.absolute()
+        for folder in list(file.parents)[:3]:
+            wanted.setdefault(folder, set()).add(file.relative_to(folder).as_posix())
+    found = {}
+    for folder, names in wanted.items():
+        for record in read(folder):
+            if record.status == "kept" and record.file in names:
+                found[folder / record.file] = record
+    return list(found.values())
 
 
 class Writer:
