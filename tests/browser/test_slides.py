@@ -57,7 +57,7 @@ def opened(file: Path, browser: Browser, query: str = "", width: int = 1280, hei
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda told: wrong.append(told.text) if told.type == "error" else None)
         page.goto(f"{file.as_uri()}{query}")
-        page.wait_for_function("Reveal.isReady()")
+        page.wait_for_function("Reveal.isReady() || document.documentElement.matches('.as-page')")
         yield page
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert wrong == []
@@ -110,8 +110,18 @@ def test_a_slide_is_a_page_of_paper_and_a_phone_shows_all_below_each_other(
         assert len(re.findall(rb"/Type\s*/Page\b(?!s)", paper)) == sum(page.evaluate(sheets))
         assert page.evaluate("[...document.querySelectorAll('.pdf-page')].every(page => page.innerText.trim())")
     with opened(lesson.file, browser, width=390, height=844) as page:
-        page.wait_for_selector(".reveal-viewport.reveal-scroll, .reveal.reveal-scroll")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        slides = page.locator("section section")
+        assert slides.count() == lesson.slides
+        for one in slides.all():
+            one.scroll_into_view_if_needed()
+            expect(one).to_be_in_viewport()
+        text = page.locator(".jp-MarkdownOutput p, .jp-RenderedMarkdown p").first
+        assert float(text.evaluate("p => getComputedStyle(p).fontSize").removesuffix("px")) >= 16
+        shown = (
+            "[...document.querySelectorAll('.fragment')].every(one => getComputedStyle(one).visibility === 'visible')"
+        )
+        assert page.evaluate(shown)
 
 
 # ---------------------------------------------------------------- live
