@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def test_which_notebook_this_is(talk: Path, monkeypatch: pytest.MonkeyPatch):
         fastmagic.slides(saved(talk.parent / "empty.ipynb"))
 
 
+@pytest.mark.skipif(find_spec("sphinx_revealjs") is None, reason="fastmagic[slides] is not installed")
 def test_the_page_that_is_measured_is_not_what_is_on_the_disk(talk: Path):
     panel = fastmagic.slides(talk)
     before = talk.read_bytes()
