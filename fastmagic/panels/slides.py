@@ -83,7 +83,7 @@ class Slides(Panel):
         super().__init__()
 
     def state(self) -> dict[str, Any]:
-        labels = self._labels()
+        labels = deck.labels(self.types)
         cells = [
             {
                 "kind": cell.cell_type,
@@ -103,22 +103,6 @@ class Slides(Panel):
             "file": self.file.name, "cells": cells, "saved": self.saved, "proposed": self.proposed,
             "checked": self.remarks is not None, "check": self._check_at_once, "slides": len(deck.sections(self.types)),
         }  # fmt: skip
-
-    def _labels(self) -> list[str]:
-        """Return the number of the slide that each cell begins, "" where it begins none."""
-        begins = {cells[0] for cells in deck.sections(self.types)}
-        slide = below = 0
-        found = []
-        for index, kind in enumerate(self.types):
-            if index not in begins:
-                found.append("")
-                continue
-            if kind == "subslide" and slide:
-                below += 1
-            else:
-                slide, below = slide + 1, 0
-            found.append(f"{slide}.{below}" if below else str(slide))
-        return found
 
     def set(self, cell: int, kind: str) -> None:
         """Say what a cell is on the slides.
@@ -200,7 +184,7 @@ class Slides(Panel):
 
     def still(self) -> Still:
         rows, lines = [], [f"{self.file.name}: {deck.counted(len(deck.sections(self.types)))}"]
-        for index, (cell, label) in enumerate(zip(self.notebook.cells, self._labels(), strict=True)):
+        for index, (cell, label) in enumerate(zip(self.notebook.cells, deck.labels(self.types), strict=True)):
             name, first = NAMES[self.types[index]], deck.first_line(cell)[:80]
             told = [remark.text for remark in self.remarks or [] if remark.cell == index]
             lines.append(f"{label:>5}  {name:8} {first}")

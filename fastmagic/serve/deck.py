@@ -71,7 +71,7 @@ def is_deck(notebook: Any) -> bool:
 
 
 def require_deck(notebook: Any, file: str | Path) -> None:
-    """Raise unless a cell of the notebook begins a slide, and one of those is shown.
+    """Raise unless a cell of the notebook begins a slide.
 
     Raises:
         FastmagicError: it is empty, or has no slides.
@@ -153,6 +153,27 @@ def sections(types: Sequence[str]) -> list[list[int]]:
     return found
 
 
+def labels(types: Sequence[str]) -> list[str]:
+    """Return the number of the slide that each cell begins, such as "2" or "2.1" (below it); "" where it begins none.
+
+    >>> labels(["skip", "slide", "fragment", "subslide"])
+    ['', '1', '', '1.1']
+    """
+    begins = {cells[0] for cells in sections(types)}
+    slide = below = 0
+    found = []
+    for index, kind in enumerate(types):
+        if index not in begins:
+            found.append("")
+            continue
+        if kind == "subslide" and slide:
+            below += 1
+        else:
+            slide, below = slide + 1, 0
+        found.append(f"{slide}.{below}" if below else str(slide))
+    return found
+
+
 def counted(slides: int) -> str:
     """Return a number of slides in words: "1 slide", "9 slides"."""
     return f"{slides} slide{'' if slides == 1 else 's'}"
@@ -166,19 +187,13 @@ def first_line(cell: Any) -> str:
 
 def outline(notebook: Any) -> str:
     """Return the slides as lines of text: number, then the beginning of each cell with what it is."""
+    marks = {"fragment": "then", "skip": "skipped", "notes": "notes", "": "with it"}
     lines: list[str] = []
-    slide = below = 0
-    for cell in notebook.cells:
-        kind = slide_type(cell)
+    types = [slide_type(cell) for cell in notebook.cells]
+    for cell, kind, label in zip(notebook.cells, types, labels(types), strict=True):
         first = first_line(cell)
         shown = first if len(first) <= 70 else first[:69] + "…"
-        if kind == "slide" or (kind == "subslide" and not slide):
-            slide, below = slide + 1, 0
-            lines.append(f"{slide:>3}    {shown}")
-        elif kind == "subslide":
-            below += 1
-            lines.append(f"{slide:>3}.{below}  {shown}")
-        else:
-            mark = {"fragment": "then", "skip": "skipped", "notes": "notes", "": "with it"}[kind]
-            lines.append(f"       {mark}: {shown}")
+        slide, _, below = label.partition(".")
+        number = f"{slide:>3}{f'.{below}' if below else '  '}"
+        lines.append(f"{number}  {shown}" if label else f"       {marks[kind]}: {shown}")
     return "\n".join(lines)

@@ -124,6 +124,22 @@ def test_a_slide_is_a_page_of_paper_and_a_phone_shows_all_below_each_other(
         assert page.evaluate(shown)
 
 
+def test_the_speaker_sees_notes_and_the_next_slide(browser: Browser, tmp_path: Path):
+    cells = [
+        cell("# One", "slide", v4.new_markdown_cell),
+        cell("whispered", "notes", v4.new_markdown_cell),
+        cell("# Two", "slide", v4.new_markdown_cell),
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "talk.ipynb")
+    with opened(written.write(tmp_path / "talk.ipynb").file, browser) as page:
+        with page.context.expect_page() as window:
+            page.keyboard.press("s")
+        expect(window.value.locator(".speaker-controls-notes")).to_contain_text("whispered")
+        following = window.value.frame_locator("#upcoming-slide iframe").locator("section.present:not(.stack) h1")
+        expect(following).to_have_text("Two")
+        window.value.close()
+
+
 # ---------------------------------------------------------------- live
 
 
