@@ -14,7 +14,7 @@ from typing import Any
 from . import __version__
 from .errors import AnswerError, FastmagicError, NotFoundError, RefusedError, did_you_mean
 
-COMMANDS = ("demo", "slides", "cups")
+COMMANDS = ("demo", "slides", "app", "cups")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     demo_parser.add_argument("--no-open", action="store_true", help="do not open the page in a browser")
     _add_slides(commands)
+    _add_app(commands)
     _add_cups(commands)
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _cups(arguments)
         elif arguments.command == "slides":
             _slides(arguments)
+        elif arguments.command == "app":
+            _app(arguments)
         else:
             demo(arguments.output, open_page=not arguments.no_open)
     except FastmagicError as error:
@@ -126,6 +129,48 @@ def _slides(arguments: argparse.Namespace) -> None:
             show=webbrowser.open if opens else None,
             say=_say,
         )
+
+
+def _add_app(commands: Any) -> None:
+    app = commands.add_parser(
+        "app",
+        help="serve a model, or a notebook, as an app to people without Jupyter",
+        description="Serve a model's predictor panel, or a notebook, by Voila. The model is loaded once, and each visitor "
+        "has a small kernel; what a visitor gives is bounded, and no code is shown.",
+    )
+    app.add_argument("target", metavar="MODEL|NOTEBOOK", help="birds.fastmagic, export.pkl, or app.ipynb")
+    app.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for others too (default: %(default)s)"
+    )
+    app.add_argument("--port", type=int, default=8866, help="0 for a free one (default: %(default)s)")
+    app.add_argument("--base-url", default="/", metavar="PATH", help="the path before its addresses, behind a proxy")
+    app.add_argument(
+        "--token",
+        nargs="?",
+        const="",
+        default=os.environ.get("FASTMAGIC_APP_TOKEN"),
+        help="what visitors must give; without a word one is made up (default: $FASTMAGIC_APP_TOKEN, or none)",
+    )
+    app.add_argument("--visitors", type=int, help="how many at a time (default: 50; of a notebook 10)")
+    app.add_argument("--preheat", type=int, help="kernels begun before visitors come (default: 2; of a notebook 1)")
+    app.add_argument("--theme", choices=("light", "dark"), default="light", help="(default: %(default)s)")
+    app.add_argument("--title", default="", help="of a model: above the panel (default: the bundle's)")
+    app.add_argument("--description", default="", help="of a model: below the title (default: the bundle's)")
+    app.add_argument(
+        "--examples", nargs="*", metavar="FILE", help='of a model: offered as "Try one" (default: the bundle\'s)'
+    )
+    app.add_argument(
+        "--allow-url", action="store_true", help="of a model: visitors may give a picture's address; public ones only"
+    )
+    app.add_argument("--no-open", action="store_true", help="do not open a browser")
+
+
+def _app(arguments: argparse.Namespace) -> None:
+    from .serve.app import serve
+
+    options = {key: value for key, value in vars(arguments).items() if key not in ("command", "target", "no_open")}
+    opens = not arguments.no_open and _has_browser()
+    serve(arguments.target, **options, show=webbrowser.open if opens else None, say=_say)
 
 
 def _add_cups(commands: Any) -> None:

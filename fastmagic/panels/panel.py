@@ -132,10 +132,15 @@ class Panel(anywidget.AnyWidget):
         except FastmagicError as error:
             reply["error"] = str(error)
         except Exception as error:
-            reply["error"] = f"{type(error).__name__}: {error}"
-            if "JPY_SESSION_NAME" in os.environ or _always_framed():  # in an app strangers look on
-                reply["details"] = traceback.format_exc()
+            reply |= self.told_of(error)
         self.send(reply, packed)
+
+    def told_of(self, error: Exception) -> dict[str, str]:
+        """Return what the browser is told of an error that nobody foresaw; called where it is being handled."""
+        told = {"error": f"{type(error).__name__}: {error}"}
+        if "JPY_SESSION_NAME" in os.environ or _always_framed():  # in an app strangers look on
+            told["details"] = traceback.format_exc()
+        return told
 
     def on_hello(self, host: str) -> dict[str, Any]:
         """Answer a browser that begins to show the panel.

@@ -362,7 +362,7 @@ function build(panel, state) {
   panel.body.replaceChildren(...[
     state.title && h("h2", { class: "fm-pr-title" }, state.title),
     state.description && h("p", { class: "fm-pr-description" }, state.description),
-    pictures && h("div", { class: "fm-pr-controls" }, upload, picker, camera.button, "read" in (navigator.clipboard ?? {}) && pasting, fetching),
+    pictures && h("div", { class: "fm-pr-controls" }, upload, picker, camera.button, "read" in (navigator.clipboard ?? {}) && pasting, state.urls && fetching),
     progress,
     h("div", { class: pictures ? "fm-pr-main" : "fm-pr-main fm-pr-texts" },
       pictures ? h("div", { class: "fm-pr-place" }, picture, camera.view) : h("div", { class: "fm-pr-write" }, text, h("div", { class: "fm-row" },
@@ -387,6 +387,10 @@ function build(panel, state) {
     });
     panel.root.addEventListener("drop", dropped);
   }
+  panel.on("waiting", ({ before }) => {
+    progress.hidden = false;
+    say(before ? `${before} before you` : "Your turn");
+  });
   panel.on("changed", (content) => {
     take(content);
     panel.settled();

@@ -15,7 +15,7 @@ from typing import Any
 from ..data.download import Policy, is_url
 from ..data.items import item_list, item_source
 from ..data.opening import image_class, no_such_file, open_image
-from ..errors import AnswerError, FastmagicError, few
+from ..errors import AnswerError, FastmagicError, RefusedError, few
 from ..learning.forward import Target, Transforms, runs_on_transforms, target_of
 from ..learning.learner_file import as_learner
 from ..learning.predict import predict
@@ -69,7 +69,7 @@ def predictor(
     title: str = "",
     description: str = "",
     examples: Iterable[Any] | None = None,
-    allow_url: Policy = "any",
+    allow_url: Policy | None = "any",
     upright: bool = True,
 ) -> Predictor:
     """Return a panel that predicts what it is given: files, a drop, the clipboard, a photo by the camera, an address.
@@ -85,7 +85,7 @@ def predictor(
         examples: what is offered as "Try one": files, bytes, PIL images or arrays; for models of texts, texts. Left
             out, 4 pictures of the learner's validation set, where it has its data; `[]` for none.
         allow_url: as in `fastmagic.predict`. Where strangers use the panel, "public": else they can have this
-            machine ask addresses inside its network.
+            machine ask addresses inside its network. `None` fetches nothing.
         upright: phones store photos on their side, with an EXIF tag that says how to turn them. fastai ignores the
             tag; the panel turns the photo before the model sees it, so that it judges what is shown, and says what
             it makes of the photo as stored, which is what `fastmagic.predict(file)` answers. `False` judges photos
@@ -173,6 +173,8 @@ class Predictor(Panel):
     """
 
     module = "predictor"
+    largest_upload = LARGEST_UPLOAD
+    uploads_at_once = 4
 
     def __init__(
         self,
@@ -182,7 +184,7 @@ class Predictor(Panel):
         title: str,
         description: str,
         examples: Iterable[Any] | None,
-        allow_url: Policy,
+        allow_url: Policy | None,
         upright: bool,
     ):
         self.learn = as_learner(learn)
@@ -232,17 +234,18 @@ class Predictor(Panel):
             "description": self._description,
             "classes": names[:HISTORY],
             "count": len(names),
-            "largest": LARGEST_UPLOAD,
+            "largest": self.largest_upload,
+            "urls": self._allow_url is not None,
             "examples": [{"name": example.name, "thumbnail": example.thumbnail} for example in self._examples],
             **self._changes(self._entries),
         }
 
     def on_upload(self, upload: str, at: int, size: int, buffers: list[bytes]) -> None:
         """Take a part of a file: `buffers[0]` begins at byte `at` of `size`. Front ends limit the size of messages."""
-        if not 0 <= size <= LARGEST_UPLOAD:
-            raise FastmagicError(f"Files are taken up to {LARGEST_UPLOAD / 1e6:g} MB.", "Give a smaller picture.")
+        if not 0 <= size <= self.largest_upload:
+            raise FastmagicError(f"Files are taken up to {self.largest_upload / 1e6:g} MB.", "Give a smaller picture.")
         if upload not in self._uploads:
-            while len(self._uploads) >= 4:  # what was begun and not ended: a page closed meanwhile
+            while len(self._uploads) >= self.uploads_at_once:  # what was begun and not ended: a page closed meanwhile
                 self._uploads.pop(next(iter(self._uploads)))
             self._uploads[upload] = bytearray(size)
         whole = self._uploads[upload]
@@ -267,6 +270,8 @@ class Predictor(Panel):
         self._uploads.pop(upload, None)
 
     def on_url(self, url: str) -> None:
+        if self._allow_url is None or self._kind is None:
+            raise RefusedError("Addresses are not fetched here.", "Save the picture, and give its file.")
         url = url.strip()
         if re.match(r"[\w-]+(\.[\w-]+)+/", url):  # as copied from where browsers leave out https://
             url = f"https://{url}"
@@ -275,6 +280,8 @@ class Predictor(Panel):
         self._add(url, url)
 
     def on_text(self, text: str) -> None:
+        if self._kind is not None:  # else it would be the name of a file on this machine, or an address
+            raise AnswerError("This model takes pictures, and this is a text.", "Give a file.")
         if not text.strip():
             raise AnswerError("There is nothing to predict.", "Write a text first.")
         self._add(text, "")
@@ -321,7 +328,7 @@ class Predictor(Panel):
         return entry
 
     def _said(self, item: Any) -> Prediction:
-        said = predict(item, self.learn, top=self.top, allow_url=self._allow_url)
+        said = predict(item, self.learn, top=self.top, allow_url=self._allow_url or "public")
         if not isinstance(said, Prediction):
             raise FastmagicError("These are many items, and this panel takes one.", "Use `predict`.")
         return said

@@ -161,13 +161,14 @@ def settings(folder: Path) -> dict[str, str]:
     return {"JUPYTER_CONFIG_PATH": behind("JUPYTER_CONFIG_PATH", folder), "JUPYTER_PATH": behind("JUPYTER_PATH", HERE)}
 
 
-def _port(wanted: int) -> int:
-    with socket.socket() as tried:
+def _port(wanted: int, host: str = "127.0.0.1") -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: one that ended just now frees it
         try:
-            tried.bind(("127.0.0.1", wanted))
+            tried.bind((host, wanted))
         except OSError as error:
             raise FastmagicError(
-                f"Port {wanted} cannot be had: {error.strerror}.", "Leave --port out, for a free one."
+                f"Port {wanted} cannot be had: {error.strerror}.", "--port 0 takes a free one."
             ) from error
         return int(tried.getsockname()[1])
 

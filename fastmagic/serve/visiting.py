@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import http.client
-import json
 import os
+import secrets
 import socket
 from typing import Any
 
@@ -13,11 +14,12 @@ from ..panels.panel import Panel, Still
 from . import frames
 
 SOCKET = "FASTMAGIC_APP_SOCKET"
+PATIENCE = 300  # seconds without a word; whoever is in line is told so twice a second
 
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("app", timeout=120)
+        super().__init__("app", timeout=PATIENCE)
         self._path = path
 
     def connect(self) -> None:
@@ -27,45 +29,45 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Visit(Panel):
-    """A predictor panel whose model is in another process."""
+    """A predictor panel whose model is in another process.
+
+    Args:
+        path: the Unix socket at which that process answers; default: what `fastmagic app` says to its kernels.
+    """
 
     module = "predictor"
 
     def __init__(self, path: str | None = None) -> None:
         self._path = path or os.environ[SOCKET]
-        self._name = json.loads(self._post("/visitors", b""))["id"]
+        self._name = secrets.token_urlsafe(16)
         atexit.register(self._leave)
         super().__init__()
 
     def still(self) -> Still:
-        sentence = "Give this panel a picture where its app runs."
+        sentence = "Give this panel something where its app runs."
         return Still(f"<p>{sentence}</p>", sentence)
 
     def _answer(self, message: dict[str, Any], buffers: Any) -> None:
         try:
-            frame = self._post(f"/visitors/{self._name}", frames.pack([(message, buffers or [])]))
-        except OSError:
-            self.send({"re": message.get("id"), "error": "The model does not answer.\nReload the page in a moment."})
-            return
-        for told, parts in frames.unpack(frame):
-            self.send(told, parts)
+            self._relay(message, buffers)
+        except (OSError, ValueError, http.client.HTTPException):
+            error = "The model does not answer: it is being started anew.\nTry again in a few seconds."
+            self.send({"re": message.get("id"), "error": error})
 
-    def _post(self, path: str, body: bytes, method: str = "POST") -> bytes:
-        connection = _Connection(self._path)
-        try:
-            connection.request(method, path, body)
+    def _relay(self, message: dict[str, Any], buffers: Any) -> None:
+        with contextlib.closing(_Connection(self._path)) as connection:
+            connection.request("POST", f"/visitors/{self._name}", frames.pack([(message, buffers or [])]))
             response = connection.getresponse()
-            data = response.read()
-        finally:
-            connection.close()
-        if response.status == 503:
-            raise RuntimeError(json.loads(data)["error"])
-        if response.status != 200:
-            raise OSError(f"the model's process said {response.status}")
-        return data
+            if response.status != 200:
+                raise OSError(f"the model's process said {response.status}")
+            while (found := frames.read(response)) is not None:
+                for told, parts in found:
+                    self.send(told, parts)
 
     def _leave(self) -> None:
-        try:
-            self._post(f"/visitors/{self._name}", b"", "DELETE")
-        except OSError:
-            pass
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            contextlib.closing(_Connection(self._path)) as gone,
+        ):
+            gone.request("DELETE", f"/visitors/{self._name}")
+            gone.getresponse().read()

@@ -1,0 +1,208 @@
+"""Voila made fit for strangers: one notebook and nothing beside it, so many visitors and no more, kernels that end."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import sys
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import tornado.web
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.utils import url_path_join
+from traitlets import Integer
+from traitlets.config import Config
+from voila.app import Voila
+from voila.tornado.handler import TornadoVoilaHandler
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+
+PICTURES = r"(?!.*(^|/)\.).*\.(png|jpe?g|gif|svg|webp)"  # beside a notebook, nothing hidden
+MANAGERS = [f"@voila-dashboards/widgets-manager{version}" for version in (7, 8)]
+UNSEEN, LEFT_ALONE, AWAY = 10, 300, 600  # seconds
+BUSY = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="refresh" content="10"><title>Busy</title>
+<body style="font: 18px/1.5 system-ui, sans-serif; max-width: 32em; margin: 20vh auto; padding: 0 1em; color-scheme: light dark">
+<h1 style="font-size: 1.4em">All places are taken</h1>
+<p>%s is used by %s just now, and more do not fit. This page looks again by itself every ten seconds.</p>"""
+
+
+class Kernels(AsyncMappingKernelManager):
+    """Kernels of visitors: so many at most; one that nobody looks at any more gives its place to the next."""
+
+    visitors = Integer(50, config=True)
+
+    def pooled(self) -> set[str]:
+        """Return the kernels that were begun ahead and wait for a visitor."""
+        waiting = [task for pool in getattr(self, "_pools", {}).values() for task in pool if task.done()]
+        return {task.result()["kernel_id"] for task in waiting if not task.cancelled() and task.exception() is None}
+
+    async def make_room(self) -> bool:
+        """Return whether another visitor has a place; an abandoned kernel is ended for that."""
+        pooled = self.pooled()
+        used = [name for name in self.list_kernel_ids() if name not in pooled]
+        if len(used) < self.visitors:
+            return True
+        now = datetime.now(timezone.utc)
+
+        def quiet(name: str) -> timedelta:
+            last: datetime = self.get_kernel(name).last_activity  # type: ignore[attr-defined]  # put there by Jupyter Server
+            return now - last
+
+        for name in sorted(used, key=quiet, reverse=True):
+            seen = self._kernel_connections.get(name, 0) > 0
+            if quiet(name) > timedelta(seconds=LEFT_ALONE if seen else UNSEEN):
+                await self.shutdown_kernel(name, now=True)
+                return True
+        return False
+
+
+class ThisPython(KernelSpecManager):
+    """The Python that runs the app, whatever kernels the machine has registered."""
+
+    def get_all_specs(self) -> dict[str, Any]:
+        return {"python3": {"resource_dir": "", "spec": self.get_kernel_spec("python3").to_dict()}}
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        return {"python3": ""}
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=[*command, "--log-level=ERROR"], display_name="Python 3", language="python")
+
+
+class Page(TornadoVoilaHandler):
+    """The app's page: its own address alone, and one kernel for each."""
+
+    @tornado.web.authenticated
+    async def get(self, path: str | None = None) -> None:
+        if path:
+            raise tornado.web.HTTPError(404)
+        if not await self.kernel_manager.make_room():
+            self.set_status(503)
+            self.set_header("Retry-After", "10")
+            many = self.kernel_manager.visitors
+            self.finish(BUSY % (html.escape(self.settings["app_title"]), f"{many} people" if many > 1 else "somebody"))
+            return
+        self.xsrf_token  # noqa: B018  sets the cookie without which the closing page may not end its kernel
+        await super().get(path)
+
+
+class Health(tornado.web.RequestHandler):
+    """Tells whoever watches over the machine that the app lives, without a kernel."""
+
+    def get(self) -> None:
+        kernels = self.settings["kernel_manager"]
+        pooled = kernels.pooled()
+        used = sum(name not in pooled for name in kernels.list_kernel_ids())
+        self.finish(json.dumps({"visitors": used, "places": kernels.visitors, "ready": len(pooled)}))
+
+
+class Channels(VoilaKernelWebsocketHandler):
+    """The websocket to a kernel, in the form that every browser speaks, looked at before it is taken apart.
+
+    In the older form, Voila 0.5 takes a buffer's length for a number of parts and counts to it; in this one Jupyter Server
+    2 counts to whatever number comes first. Either way one message would stop the server for all.
+    """
+
+    form = "v1.kernel.websocket.jupyter.org"
+
+    async def get(self, kernel_id: str) -> None:
+        if self.form not in self.request.headers.get("Sec-WebSocket-Protocol", ""):
+            raise tornado.web.HTTPError(400)
+        await super().get(kernel_id)
+
+    async def open(self, kernel_id: str) -> None:
+        self.set_nodelay(True)  # else the kernel waits 40 ms for the word that its message has come
+        await super().open(kernel_id)
+
+    def on_message(self, ws_message: Any) -> None:
+        parts = int.from_bytes(ws_message[:8], "little") if isinstance(ws_message, bytes) else 0
+        if 6 <= parts <= 100 and 8 * (parts + 1) <= len(ws_message):
+            super().on_message(ws_message)
+        else:
+            self.close(1002)
+
+
+class App(Voila):
+    """Voila with one notebook; settings of other Voilas on this machine are not its own."""
+
+    def load_config_file(self, *_: Any, **__: Any) -> None:
+        """Load none."""
+
+    def init_settings(self) -> dict[str, Any]:
+        self.log.addFilter(lambda record: "is not trusted" not in record.getMessage())  # its outputs are not shown
+        return {**super().init_settings(), "app_title": self.config.FastmagicApp.title}
+
+    def init_handlers(self) -> list[Any]:
+        own = {VoilaKernelWebsocketHandler: Channels, TornadoVoilaHandler: Page}
+        handlers = [(address, own.get(made, made), *more) for address, made, *more in super().init_handlers()]
+        return [(url_path_join(self.server_url, "/health"), Health), *handlers]
+
+    def listen(self) -> None:
+        # Files come in parts, by the websocket; Tornado would keep 100 MB of whatever is posted
+        self.app.listen = functools.partial(self.app.listen, max_body_size=1_000_000)
+        super().listen()
+
+
+def configured(
+    *, title: str, host: str, port: int, base_url: str, token: str, visitors: int, preheat: int, theme: str, files: bool
+) -> Config:
+    """Return the settings of an app; `files` are the pictures beside its notebook."""
+    return Config(
+        FastmagicApp={"title": title},
+        Voila={
+            **{
+                "ip": host,
+                "port": port,
+                "port_retries": 0,
+                "base_url": base_url,
+                "token": token,
+                "open_browser": False,
+            },
+            "log_level": 30,
+            "tornado_settings": {
+                **{
+                    "websocket_ping_interval": 30,
+                    "websocket_ping_timeout": 30,
+                    "ws_ping_interval": 30_000,
+                    "ws_ping_timeout": 30_000,
+                },
+                "headers": {
+                    "X-Content-Type-Options": "nosniff",
+                    "Referrer-Policy": "no-referrer",
+                    "Content-Security-Policy": "frame-ancestors 'self'" if token else "frame-ancestors *",
+                },
+            },
+        },
+        VoilaConfiguration={
+            "template": "fastmagic_app",
+            "theme": theme,
+            "allow_template_override": "NO",
+            "allow_theme_override": "NO",
+            "strip_sources": True,
+            "show_tracebacks": False,
+            "file_allowlist": [PICTURES] if files else [],
+            # A notebook may show widgets of other packages; a panel needs these, and the page is there sooner
+            "extension_allowlist": [] if files else ["anywidget", "@jupyter-widgets/jupyterlab-manager", *MANAGERS],
+            "extension_denylist": ["@jupyter-notebook/lab-extension"],
+            "preheat_kernel": preheat > 0,
+            "default_pool_size": preheat,
+            "multi_kernel_manager_class": Kernels,
+            "kernel_spec_manager_class": ThisPython,
+        },
+        Kernels={
+            "visitors": visitors,
+            "cull_idle_timeout": AWAY,
+            "cull_interval": 30,
+            "cull_busy": True,
+            "cull_connected": False,
+        },
+        KernelRestarter={"restart_limit": 0},  # one that died has no panel any more; the page says so
+        VoilaExecutor={
+            "cell_error_instruction": "Whoever runs this app finds the error in its log.",
+            "cell_timeout_instruction": "",
+        },
+    )
