@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 # Public name and the module that holds it, so that `import fastmagic` costs nothing (PEP 562).
 _PUBLIC = {
+    "app": "serve.running",
     "check": "data.check",
     "clean": "panels.cleaner",
     "code": "program",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from .panels.predictor import predictor
     from .panels.slides import slides
     from .program import code
+    from .serve.running import app
 
 
 def __getattr__(name: str) -> Any:

@@ -63,7 +63,7 @@ def serve(
             "Several processes share their rooms through Redis alone.", "Give one: --store redis://127.0.0.1:6379"
         )
     listening = _listen(host, port)
-    address, reach = _addresses(*listening.getsockname()[:2])
+    address, reach = addresses(*listening.getsockname()[:2])
     reach = public.rstrip("/") + "/" if public else reach
     given: dict[str, Any] = {"store": str(place), "key": key, "newcomers": newcomers, "reach": reach}
     settings: dict[str, Any] = {
@@ -144,7 +144,7 @@ def _end_when_quiet(server: Any, hall: Any, idle: float) -> None:
     threading.Thread(target=look, name="fastmagic-cups-idle", daemon=True).start()
 
 
-def _addresses(name: str, port: int) -> tuple[str, str | None]:
+def addresses(name: str, port: int) -> tuple[str, str | None]:
     """Return the address on this machine, and the one that others reach where the server listens to all of them."""
     if name not in ("0.0.0.0", "::"):
         return f"http://{f'[{name}]' if ':' in name else name}:{port}/", None

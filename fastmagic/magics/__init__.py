@@ -34,6 +34,7 @@ MAGICS = {
     "dot": "diagrams",
     "diagram": "diagrams",
     "slides": "presenting",
+    "app": "serving",
 }
 
 _preload: threading.Thread | None = None

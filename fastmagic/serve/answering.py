@@ -137,7 +137,9 @@ class Answering:
                 visitor.on_example(0)
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.json_response({"visitors": len(self._visitors), "line": len(self._line)})
+        return web.json_response(
+            {"visitors": len(self._visitors), "line": len(self._line), "title": self._options["title"]}
+        )
 
     async def _go(self, request: web.Request) -> web.Response:
         if visitor := self._visitors.pop(request.match_info["id"], None):

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..classroom.serve import addresses
 from ..data.opening import no_such_file
 from ..errors import AnswerError, FastmagicError
 from .live import HERE, _port
@@ -28,6 +29,7 @@ from .live import HERE, _port
 INSTALL = "pip install 'fastmagic[app]'"
 SAFE = (0, 5, 6)  # before, one GET read any file of the machine (GHSA-2q59-h24c-w6fg)
 PATIENCE = 300  # seconds until a model that does not answer has failed; large ones come from slow disks
+ENDS_WITH_STDIN = "FASTMAGIC_APP_ENDS_WITH_STDIN"  # set by `running.py`: who begins it holds its standard input
 VISITORS, PREHEAT, PORT = 50, 2, 8866
 OF_NOTEBOOK = {"visitors": 10, "preheat": 1}
 
@@ -88,14 +90,14 @@ class Model:
             if self._ready:
                 print(line, end="", file=sys.stderr, flush=True)
 
-    def wait(self) -> None:
-        """Wait until it answers.
+    def wait(self) -> dict[str, Any]:
+        """Wait until it answers, and return what it says of itself.
 
         Raises:
             FastmagicError: the model cannot be loaded; says why.
         """
         end = time.monotonic() + PATIENCE
-        while not answers(self._socket):
+        while (told := answers(self._socket)) is None:
             if self.process.poll() is None and time.monotonic() < end:
                 time.sleep(0.05)
                 continue
@@ -104,6 +106,7 @@ class Model:
             raise FastmagicError(cause or fix or "The model's process ended.", fix if cause else "")
         self._ready = True
         threading.Thread(target=self._watch, daemon=True).start()
+        return told
 
     def _watch(self) -> None:
         while True:
@@ -130,21 +133,21 @@ class Model:
             self.process.wait()
 
 
-def answers(path: Path) -> bool:
-    """Tell whether a model's process answers at a socket."""
+def answers(path: Path) -> dict[str, Any] | None:
+    """Return what a model's process says of itself at a socket, `None` where it does not answer."""
     from .visiting import _Connection
 
     try:
         with contextlib.closing(_Connection(str(path))) as connection:
             connection.request("GET", "/health")
-            return connection.getresponse().status == 200
+            return json.loads(connection.getresponse().read())
     except OSError:
-        return False
+        return None
 
 
 @contextlib.contextmanager
-def _holding(model: Path, options: dict[str, Any]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Hold a model; yield the notebook of its panel, and what its kernels find in their environment."""
+def _holding(model: Path, options: dict[str, Any]) -> Iterator[tuple[Path, str, dict[str, str]]]:
+    """Hold a model; yield the notebook of its panel, its title, and what its kernels find in their environment."""
     import nbformat
 
     from .visiting import SOCKET
@@ -153,8 +156,7 @@ def _holding(model: Path, options: dict[str, Any]) -> Iterator[tuple[Path, dict[
         socket = Path(place) / "model.socket"
         held = Model(model, socket, options)
         try:
-            held.wait()
-            title = options.get("title") or model.stem
+            title = held.wait()["title"] or model.stem
             cells = [nbformat.v4.new_code_cell("from fastmagic.serve.visiting import Visit\n\nVisit()")]
             kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
             (Path(place) / "app").mkdir()
@@ -162,7 +164,7 @@ def _holding(model: Path, options: dict[str, Any]) -> Iterator[tuple[Path, dict[
             nbformat.write(
                 nbformat.v4.new_notebook(cells=cells, metadata={"title": title, "kernelspec": kernel}), notebook
             )
-            yield notebook, {SOCKET: str(socket)}
+            yield notebook, title, {SOCKET: str(socket)}
         finally:
             held.close()
 
@@ -234,15 +236,17 @@ def serve(
     for name in ("SIGTERM", "SIGHUP"):
         if threading.current_thread() is threading.main_thread():
             signal.signal(getattr(signal, name), signal.default_int_handler)
+    if os.environ.pop(ENDS_WITH_STDIN, ""):
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     os.environ["JUPYTER_PATH"] = os.pathsep.join([*filter(None, [os.environ.get("JUPYTER_PATH")]), str(HERE)])
     os.environ.pop("JPY_SESSION_NAME", None)
-    with _given(file) if notebook else _holding(file, options) as (page, environment):
+    with _given(file) if notebook else _holding(file, options) as (page, name, environment):
         os.environ.update(environment)
         from .voila_app import App, configured
 
         app = App.instance(  # so that all of Voila's parts log where it does
             config=configured(
-                title=title or file.stem,
+                title=name,
                 host=host,
                 port=port,
                 base_url=base_url,
@@ -254,23 +258,28 @@ def serve(
             )
         )
         app.initialize([str(page)])
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-        address = f"http://{shown}:{port}{base_url}" + (f"?token={token}" if token else "")
+        here, others = addresses(host, port)
+        behind = base_url.lstrip("/") + (f"?token={token}" if token else "")
+        address = here + behind
+        if others:
+            say(f"Other machines reach it at {others}{behind}")
+            if not token:
+                say("Whoever reaches it may use it; --token asks for one.")
         say(f"Serving {file.name}: {address}")
-        if shown != host:
-            say(
-                "Other machines reach it by this machine's name, and whoever does "
-                + ("needs the token." if token else "may use it; --token asks for one.")
-            )
         say("Ctrl-C ends it.")
         if show:
             threading.Timer(0.5, show, [address]).start()
         app.start()
 
 
+def _end_with_stdin() -> None:
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @contextlib.contextmanager
-def _given(notebook: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+def _given(notebook: Path) -> Iterator[tuple[Path, str, dict[str, str]]]:
     from . import deck
 
-    deck.read(notebook)  # says what is wrong with it
-    yield notebook, {}
+    found = deck.read(notebook)
+    yield notebook, str(found.metadata.get("title") or notebook.stem), {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import tornado.web
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_server.auth.login import LoginFormHandler
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
 from traitlets import Integer
@@ -18,6 +19,7 @@ from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+from voila.voila_identity_provider import VoilaLoginHandler
 
 PICTURES = r"(?!.*(^|/)\.).*\.(png|jpe?g|gif|svg|webp)"  # beside a notebook, nothing hidden
 MANAGERS = [f"@voila-dashboards/widgets-manager{version}" for version in (7, 8)]
@@ -27,6 +29,14 @@ BUSY = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewp
 <body style="font: 18px/1.5 system-ui, sans-serif; max-width: 32em; margin: 20vh auto; padding: 0 1em; color-scheme: light dark">
 <h1 style="font-size: 1.4em">All places are taken</h1>
 <p>%s is used by %s just now, and more do not fit. This page looks again by itself every ten seconds.</p>"""
+
+
+LOGIN = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<body style="font: 18px/1.5 system-ui, sans-serif; max-width: 24em; margin: 20vh auto; padding: 0 1em; color-scheme: light dark">
+<h1 style="font-size: 1.4em">{title}</h1>
+<form method="post"><p><label>Whoever gave you this address has a token for it.<br>
+<input name="password" type="password" aria-label="Token" autofocus required style="font: inherit; width: 100%; box-sizing: border-box"></label></p>
+<p role="alert">{error}</p><p><button style="font: inherit; padding: 0.2em 1.2em">Open</button></p>{xsrf}</form>"""
 
 
 class Kernels(AsyncMappingKernelManager):
@@ -90,6 +100,15 @@ class Page(TornadoVoilaHandler):
         await super().get(path)
 
 
+class Login(LoginFormHandler):
+    """Asks for the token, and for nothing else: Jupyter's own form also sets passwords."""
+
+    def _render(self, message: dict[str, str] | None = None) -> None:
+        error = "That is not the token." if message else ""
+        title = html.escape(self.settings["app_title"])
+        self.finish(LOGIN.format(title=title, error=error, xsrf=self.xsrf_form_html()))
+
+
 class Health(tornado.web.RequestHandler):
     """Tells whoever watches over the machine that the app lives, without a kernel."""
 
@@ -137,8 +156,12 @@ class App(Voila):
         return {**super().init_settings(), "app_title": self.config.FastmagicApp.title}
 
     def init_handlers(self) -> list[Any]:
-        own = {VoilaKernelWebsocketHandler: Channels, TornadoVoilaHandler: Page}
-        handlers = [(address, own.get(made, made), *more) for address, made, *more in super().init_handlers()]
+        own = {VoilaKernelWebsocketHandler: Channels, TornadoVoilaHandler: Page, VoilaLoginHandler: Login}
+        handlers = []
+        for address, made, *more in super().init_handlers():
+            if address.startswith(("/login", "/logout")):  # which Voila forgets below a path
+                address = url_path_join(self.server_url, address)
+            handlers.append((address, own.get(made, made), *more))
         return [(url_path_join(self.server_url, "/health"), Health), *handlers]
 
     def listen(self) -> None:
@@ -172,11 +195,12 @@ def configured(
                 },
                 "headers": {
                     "X-Content-Type-Options": "nosniff",
-                    "Referrer-Policy": "no-referrer",
+                    "Referrer-Policy": "same-origin",
                     "Content-Security-Policy": "frame-ancestors 'self'" if token else "frame-ancestors *",
                 },
             },
         },
+        PasswordIdentityProvider={"allow_password_change": False},
         VoilaConfiguration={
             "template": "fastmagic_app",
             "theme": theme,

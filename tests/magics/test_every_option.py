@@ -6,12 +6,15 @@ showed. The last test finds options that have no case.
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import json
 import shutil
 import socketserver
 import sys
 import threading
 import types
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -497,6 +500,56 @@ def _(cell):
 def _(cell):
     assert "fresh process" not in cell("%export learn it")
     assert "In a fresh process it answers alike to 24 pictures" in cell("%export learn it --check")
+
+
+@heeds(
+    "app",
+    "learn",
+    "--title",
+    "--description",
+    "--allow-url",
+    "--visitors",
+    "--token",
+    "--public",
+    "--port",
+    "--stop",
+    "--into",
+)
+def _(cell):
+    pytest.importorskip("voila")
+    assert cell("%app --stop") == "No app runs here.\n"
+    with socketserver.TCPServer(("127.0.0.1", 0), None) as free:
+        port = free.server_address[1]
+    words = f'--title "Disc?" --description "A toy." --allow-url --visitors 3 --token word --public --port {port} --into mine'
+    said = cell(f"%app {words}")  # the newest Learner
+    mine = cell.names["mine"]
+    assert mine.address == f"http://127.0.0.1:{port}/?token=word"
+    assert f"App: {mine.address}" in said
+    assert mine.reach is None or f":{port}/?token=word" in mine.reach
+    assert json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/health"))["places"] == 3
+
+    async def visit() -> dict[str, Any]:
+        from app_visitor import visiting
+
+        async with visiting(f"http://127.0.0.1:{port}/", "word") as visitor:
+            return (await visitor.ask("hello", {"host": "page"}))["answer"]
+
+    state = asyncio.run(visit())
+    assert (state["title"], state["description"], state["urls"]) == ("Disc?", "A toy.", True)
+    with pytest.raises(FastmagicError, match=f"Port {port} cannot be had"):
+        fastmagic.app(cell.names["learn"], port=port)
+    assert mine.running
+    assert cell("%app --stop") == "The app has ended.\n"
+    assert repr(mine) == "App: ended."
+    with pytest.raises(FastmagicError, match=r"no variable or file 'leran'\.\n.*learn"):
+        cell("%app leran")
+
+
+@heeds("app", "--code")
+def _(cell):
+    pytest.importorskip("voila")
+    cell("%export learn it")
+    cell.program("%app it.fastmagic --token auto")["served"].stop()
 
 
 @heeds("export", "--code")

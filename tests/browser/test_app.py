@@ -1,0 +1,151 @@
+"""Apps in a browser: what a visitor without Jupyter sees of a model, in daylight and at night, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from front_ends import PATIENCE
+from playwright.sync_api import Page, expect
+
+sys.path.append(str(Path(__file__).parent.parent))
+from app_visitor import Served, served
+
+from fastmagic.bundles.learner import export
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PANEL = ".fm-pr-controls"
+
+
+@pytest.fixture(scope="module")
+def bundle(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
+    from torchvision.models import squeezenet1_1
+
+    dls = ImageDataLoaders.from_folder(shapes, valid_pct=0.2, seed=0, item_tfms=Resize(64), bs=16, num_workers=0)
+    file = tmp_path_factory.mktemp("model") / "shapes.fastmagic"
+    export(
+        vision_learner(dls, squeezenet1_1, pretrained=False), file, title="Disc or square?", description="Two shapes."
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def app(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("app"), bundle, "--visitors", 5) as running:
+        yield running
+
+
+def health(app: Served) -> dict[str, int]:
+    with urllib.request.urlopen(f"{app.address}health") as answer:
+        return json.load(answer)
+
+
+def kernels(app: Served) -> list[int]:
+    return [number for number, command in app.children().items() if "ipykernel_launcher" in command]
+
+
+@pytest.fixture
+def page(browser: Browser, app: Served) -> Iterator[Page]:
+    """The app's page; nothing may be fetched from another host, no script may fail."""
+    outside: list[str] = []
+    wrong: list[str] = []
+    with browser.new_context(viewport={"width": 1000, "height": 800}) as context:
+        page = context.new_page()
+        page.on(
+            "request",
+            lambda asked: (
+                outside.append(asked.url) if asked.url.startswith("http") and "127.0.0.1" not in asked.url else None
+            ),
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        yield page
+        page.goto("about:blank")
+    assert not outside
+    assert not wrong
+
+
+def shown(page: Page, address: str) -> Page:
+    page.goto(address)
+    expect(page.locator(PANEL)).to_be_visible(timeout=PATIENCE)
+    return page
+
+
+def test_a_picture_is_uploaded_and_judged(page: Page, app: Served, shapes: Path):
+    shown(page, app.address)
+    expect(page).to_have_title("Disc or square?")
+    expect(page.locator(".fm-panel")).to_contain_text("Disc or square?")
+    expect(page.locator(".fm-pr-url")).to_have_count(0)
+    page.set_input_files(
+        ".fm-panel input[type=file]", [next((shapes / "disc").iterdir()), next((shapes / "square").iterdir())]
+    )
+    expect(page.locator(".fm-pr-decision")).to_have_text(re.compile(r"(disc|square)\s+\d"))
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".fm-pr-decision")).to_have_count(0)
+    page.locator(".fm-pr-tile").first.click()  # "Try one"
+    expect(page.locator(".fm-pr-decision")).to_be_visible()
+    assert "fastmagic.serve" not in page.content()
+
+
+def test_reloads_leave_no_kernels(page: Page, app: Served):
+    for _ in range(12):
+        shown(page, app.address)
+    end = time.monotonic() + PATIENCE / 1000
+    while health(app) != {"visitors": 1, "places": 5, "ready": 2}:
+        assert time.monotonic() < end, health(app)
+        page.wait_for_timeout(200)
+    assert len(kernels(app)) == 3
+
+
+def test_a_kernel_that_died_is_said_and_the_page_begins_again(page: Page, app: Served):
+    before = {*kernels(app)}
+    shown(page, app.address)
+    mine = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+    expect(page.locator("#app-ended")).to_be_hidden()
+    (victim,) = [number for number in before | {*kernels(app)} if f"kernel-{mine}" in app.children().get(number, "")]
+    os.kill(victim, signal.SIGKILL)
+    expect(page.locator("#app-ended")).to_contain_text("This app has ended here", timeout=20_000)
+    page.get_by_role("button", name="Start again").click()
+    expect(page.locator(PANEL)).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#app-ended")).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_fits_a_phone_and_a_desk(page: Page, app: Served, shapes: Path, width: int):
+    page.set_viewport_size({"width": width, "height": 700})
+    shown(page, app.address)
+    page.set_input_files(".fm-panel input[type=file]", next((shapes / "disc").iterdir()))
+    expect(page.locator(".fm-pr-decision")).to_be_visible()
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    inside: Any = page.locator(".fm-panel").bounding_box()
+    assert inside["x"] >= 0
+    assert inside["x"] + inside["width"] <= width
+
+
+def test_dark_below_a_path_with_a_token(browser: Browser, bundle: Path, tmp_path: Path):
+    with served(tmp_path, bundle, "--theme", "dark", "--base-url", "/a/b/", "--token", "--preheat", 1) as app:
+        page = browser.new_page()
+        page.goto(app.address)
+        page.get_by_label("Token").fill("a guess")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+        page.get_by_label("Token").fill(app.token)
+        page.keyboard.press("Enter")
+        expect(page.locator(PANEL)).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(".fm-panel")).to_have_class(re.compile("fm-dark"))
+        darkness = page.evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+        )
+        assert max(darkness) < 60
+        page.close()
