@@ -163,12 +163,31 @@ def _add_app(commands: Any) -> None:
         "--allow-url", action="store_true", help="of a model: visitors may give a picture's address; public ones only"
     )
     app.add_argument("--no-open", action="store_true", help="do not open a browser")
+    app.add_argument(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="of a bundle: write what runs elsewhere (pinned requirements, Dockerfile, the head of a Hugging Face Space), "
+        "try it in a fresh environment, and serve nothing",
+    )
+    app.add_argument("--no-proof", action="store_true", help="of --write: do not try it")
 
 
 def _app(arguments: argparse.Namespace) -> None:
+    own = ("command", "target", "no_open", "write", "no_proof")
+    options = {key: value for key, value in vars(arguments).items() if key not in own}
+    if arguments.write:
+        from .serve import deploy
+
+        for name in ("host", "port", "examples"):  # of the machine that it comes to
+            del options[name]
+        folder = deploy.write(arguments.target, arguments.write, **options)
+        _say(f"Written: {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
+        if not arguments.no_proof:
+            _say(f"It works: {deploy.prove(folder, _say)}.")
+        return
     from .serve.app import serve
 
-    options = {key: value for key, value in vars(arguments).items() if key not in ("command", "target", "no_open")}
     opens = not arguments.no_open and _has_browser()
     serve(arguments.target, **options, show=webbrowser.open if opens else None, say=_say)
 

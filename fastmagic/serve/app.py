@@ -169,6 +169,20 @@ def _holding(model: Path, options: dict[str, Any]) -> Iterator[tuple[Path, str, 
             held.close()
 
 
+def checked(target: str | Path) -> Path:
+    """Return the file that is to be an app.
+
+    Raises:
+        FastmagicError: there is none.
+    """
+    file = Path(target).expanduser().absolute()
+    if not file.exists():
+        raise no_such_file(file)
+    if file.is_dir():
+        raise AnswerError(f"'{file}' is a folder.", "Give a model (birds.fastmagic, export.pkl) or a notebook.")
+    return file
+
+
 def serve(
     target: str | Path,
     *,
@@ -206,11 +220,7 @@ def serve(
         FastmagicError: the installation, the model or the port is at fault.
     """
     installation()
-    file = Path(target).expanduser().absolute()
-    if not file.exists():
-        raise no_such_file(file)
-    if file.is_dir():
-        raise AnswerError(f"'{file}' is a folder.", "Give a model (birds.fastmagic, export.pkl) or a notebook.")
+    file = checked(target)
     notebook = file.suffix == ".ipynb"
     given = {
         "title": title,
