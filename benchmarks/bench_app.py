@@ -299,12 +299,13 @@ def run(python: str, seconds: float) -> None:
             first, *more = _paints(address, selector, times)
             print(f"{name}: first page {first:.1f} s, then {statistics.median(more):.1f} s", flush=True)
 
+        cores = psutil.cpu_count(logical=True) or 1
         photo_words = (folder / "model.fastmagic", "--visitors", 60)
-        with served(folder, *photo_words) as app:
+        with served(folder, *photo_words, threads=cores) as app:
             time.sleep(5)
             report("fastmagic app", visiting, app.address, app.process.pid, (1, 10, 50))
             painted("fastmagic app, preheated", app.address, ".fm-pr-controls")
-        with served(folder, *photo_words, "--preheat", 0) as app:
+        with served(folder, *photo_words, "--preheat", 0, threads=cores) as app:
             painted("fastmagic app, --preheat 0", app.address, ".fm-pr-controls")
         with _plain(folder) as (address, pid):
             report("load_learner in a Voila notebook", _plain_visitor, address, pid, (1, 10))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -49,11 +50,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(folder: Path, *words: Any) -> Iterator[Served]:
+def served(folder: Path, *words: Any, threads: int = 1) -> Iterator[Served]:
     """Runs `fastmagic app …` at a free port until it is left."""
     log = folder / f"app-{uuid.uuid4().hex}.log"
     # Its own copy of the code, wherever this test runs it
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "fastmagic.cli", "app", *map(str, words), "--port", "0", "--no-open"]
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -82,6 +83,7 @@ class Visitor:
         self.heard: list[bytes] = []
         self._name = uuid.uuid4().hex
         self._socket: Any = None
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
 
     async def connect(self) -> Visitor:
         self._socket = await self.session.ws_connect(
@@ -89,7 +91,18 @@ class Visitor:
             protocols=[FORM],
             max_msg_size=0,
         )
+        self._reading = asyncio.create_task(self._read())  # by itself, so that the server's pings are answered
         return self
+
+    async def _read(self) -> int | None:
+        async for got in self._socket:
+            await self._queue.put(got)
+        await self._queue.put(None)
+        return self._socket.close_code
+
+    async def closed(self) -> int | None:
+        """Waits until the server closes the connection, and returns its code."""
+        return await asyncio.wait_for(self._reading, PATIENCE)
 
     async def send(self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()) -> str:
         """Sends a message of Jupyter's, and returns its number."""
@@ -102,7 +115,8 @@ class Visitor:
 
     async def receive(self) -> dict[str, Any]:
         """The next message, whatever it is."""
-        got = await self._socket.receive(timeout=PATIENCE)
+        got = await asyncio.wait_for(self._queue.get(), 5 * PATIENCE)
+        assert got is not None, f"the server closed the connection with {self._socket.close_code}"
         assert got.type == aiohttp.WSMsgType.BINARY, got
         self.heard.append(got.data)
         _, (header, parent, _, content, *buffers) = deserialize_msg_from_ws_v1(got.data)

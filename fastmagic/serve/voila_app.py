@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import json
+import logging
 import sys
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -153,6 +154,10 @@ class App(Voila):
 
     def init_settings(self) -> dict[str, Any]:
         self.log.addFilter(lambda record: "is not trusted" not in record.getMessage())  # its outputs are not shown
+        # Tornado takes Jupyter Server's milliseconds for seconds, and warns of the one number that is right: a page that
+        # does not answer within 90 seconds has gone
+        general = logging.getLogger("tornado.general")
+        general.addFilter(lambda record: "websocket_ping_timeout" not in record.getMessage())
         return {**super().init_settings(), "app_title": self.config.FastmagicApp.title}
 
     def init_handlers(self) -> list[Any]:
@@ -187,12 +192,6 @@ def configured(
             },
             "log_level": 30,
             "tornado_settings": {
-                **{
-                    "websocket_ping_interval": 30,
-                    "websocket_ping_timeout": 30,
-                    "ws_ping_interval": 30_000,
-                    "ws_ping_timeout": 30_000,
-                },
                 "headers": {
                     "X-Content-Type-Options": "nosniff",
                     "Referrer-Policy": "same-origin",
