@@ -105,12 +105,16 @@ function build(panel, state) {
       throw new Error(`'${name}' has ${Math.round(blob.size / 1e6)} MB, and ${state.largest / 1e6} MB are taken.\nGive a smaller picture.`);
     }
     const upload = `${Date.now()}-${Math.random()}`;
+    if (blob.size <= PART) { // in one go
+      await panel.ask("judge", { upload, name, show: last }, [await blob.arrayBuffer()]);
+      return;
+    }
     const before = doingNow;
     /** @type {Promise<any>[]} */
     const underWay = [];
     let sent = 0;
     let at = 0;
-    do {
+    while (at < blob.size) {
       if (cancelled) {
         await panel.ask("forget", { upload });
         return;
@@ -118,13 +122,13 @@ function build(panel, state) {
       const part = await blob.slice(at, at + PART).arrayBuffer();
       const answer = panel.ask("upload", { upload, at, size: blob.size }, [part]).then(() => {
         sent += part.byteLength;
-        if (blob.size > PART) say(`${before}, ${(sent / 1e6).toFixed(1)} of ${(blob.size / 1e6).toFixed(1)} MB`, sent / blob.size);
+        say(`${before}, ${(sent / 1e6).toFixed(1)} of ${(blob.size / 1e6).toFixed(1)} MB`, sent / blob.size);
       });
       answer.catch(() => {}); // heard below, perhaps after another one has failed
       underWay.push(answer);
       if (underWay.length >= 3) await underWay.shift();
       at += PART;
-    } while (at < blob.size);
+    }
     await Promise.all(underWay);
     say(`${before}, predicting`);
     await panel.ask("judge", { upload, name, show: last });

@@ -254,8 +254,13 @@ class Predictor(Panel):
             raise FastmagicError("A part of the file is out of place.", "Send it again.")
         whole[at : at + len(part)] = part
 
-    def on_judge(self, upload: str, name: str, show: bool = True) -> None:
-        """Predict a file of which all parts have come; one of many goes to the history without being shown."""
+    def on_judge(self, upload: str, name: str, show: bool = True, buffers: Iterable[bytes] = ()) -> None:
+        """Predict a file of which all parts have come, or that comes along (`buffers[0]`) as it is small.
+
+        One of many goes to the history without being shown.
+        """
+        for whole in buffers:
+            self.on_upload(upload, 0, len(whole), [whole])
         if upload not in self._uploads:
             raise FastmagicError("The file did not arrive as a whole.", "Send it again.")
         try:

@@ -2,7 +2,7 @@
 
 Each visitor has a predictor panel here, which speaks with the browser through the visitor's kernel (`visiting.py`). One
 prediction runs at a time, on all cores; the others wait in line and are told how many are before them, and beyond
-`IN_LINE` a visitor is told that the app is busy. What runs longer than `SECONDS` is given up; where it does not end even
+`SECONDS` of waiting, or `IN_LINE`, a visitor is told that the app is busy. What runs longer than `SECONDS` is given up; where it does not end even
 then, the process ends, and `app.py` begins a new one.
 """
 
@@ -29,7 +29,7 @@ from ..errors import FastmagicError
 from ..panels.predictor import Predictor
 from . import frames
 
-IN_LINE, SECONDS, STUCK = 32, 30, 90
+IN_LINE, SECONDS, STUCK = 200, 30, 90
 TOLD_EVERY = 0.5  # seconds between two messages to whoever waits
 MOST_PIXELS, LARGEST_TEXT = 50_000_000, 100_000
 UPLOADED = 200_000_000  # bytes of files that are on their way, of all visitors
@@ -112,15 +112,17 @@ class Answering:
 
     Args:
         learn: a fastai `Learner`.
+        pool: the one thread in which it predicts.
         options: as of `fastmagic.predictor`.
     """
 
-    def __init__(self, learn: Any, **options: Any) -> None:
+    def __init__(self, learn: Any, pool: ThreadPoolExecutor | None = None, **options: Any) -> None:
         given = {"top": 5, "title": "", "description": "", "examples": [], "allow_url": None, "upright": True}
         self._learn, self._options = learn, {**given, **options}
         self._visitors: dict[str, Answered] = {}
-        self._pool = ThreadPoolExecutor(1)
+        self._pool = pool or ThreadPoolExecutor(1)
         self._line: list[_Ticket] = []
+        self._took = 0.0  # seconds of a prediction, of late
 
     def application(self) -> web.Application:
         made = web.Application(client_max_size=frames.MOST)
@@ -185,7 +187,7 @@ class Answering:
     def _refusal(self, visitor: Answered, asked: Any, content: Any) -> str:
         if visitor.at_work:
             return "The last one is not finished.\nTry again in a moment."
-        if asked in WORK and len(self._line) >= IN_LINE:
+        if asked in WORK and (len(self._line) >= IN_LINE or len(self._line) * self._took > SECONDS):
             return f"Many people use this app just now: {len(self._line)} are in line.\nTry again in a moment."
         if asked == "upload" and isinstance(content, dict):
             size = content.get("size")
@@ -202,6 +204,8 @@ class Answering:
                 if request.transport is not None:  # else the visitor went away while waiting
                     ticket.began = time.monotonic()
                     visitor._receive(None, message, buffers)
+                    took = time.monotonic() - ticket.began
+                    self._took = 0.8 * self._took + 0.2 * took if self._took else took
             finally:
                 visitor.at_work = False
 
@@ -239,15 +243,16 @@ def answer(model: str, socket: str, options: dict[str, Any]) -> None:
     from ..bundles import archive
     from ..learning.learner_file import as_learner
 
-    learn, file = as_learner(model), Path(model).expanduser()
+    pool = ThreadPoolExecutor(1)  # PyTorch keeps threads of its own for each thread that it runs in
+    learn, file = pool.submit(as_learner, model).result(), Path(model).expanduser()
     if archive.is_bundle(file):
         inside = archive.read(file, archive.DESCRIPTION, archive.EXAMPLE)
         card = archive.description_of(inside[archive.DESCRIPTION]).get("card") or {}
         options = {**{key: str(card[key]) for key in ("title", "description") if card.get(key)}, **options}
         if "examples" not in options and archive.EXAMPLE in inside:
             options["examples"] = [archive.picture_of(inside[archive.EXAMPLE])]
-    answering = Answering(learn, **options)
-    answering.warm_up()
+    answering = Answering(learn, pool, **options)
+    pool.submit(answering.warm_up).result()
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(0)), daemon=True).start()
     web.run_app(answering.application(), path=socket, print=None, access_log=None)
 
