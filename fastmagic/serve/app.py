@@ -270,15 +270,18 @@ def serve(
         app.initialize([str(page)])
         here, others = addresses(host, port)
         behind = base_url.lstrip("/") + (f"?token={token}" if token else "")
-        address = here + behind
-        if others:
-            say(f"Other machines reach it at {others}{behind}")
-            if not token:
-                say("Whoever reaches it may use it; --token asks for one.")
-        say(f"Serving {file.name}: {address}")
-        say("Ctrl-C ends it.")
-        if show:
-            threading.Timer(0.5, show, [address]).start()
+
+        def tell() -> None:
+            if others:
+                say(f"Other machines reach it at {others}{behind}")
+                if not token:
+                    say("Whoever reaches it may use it; --token asks for one.")
+            say(f"Serving {file.name}: {here}{behind}")
+            say("Ctrl-C ends it.")
+            if show:
+                show(here + behind)
+
+        app.when_listening = tell
         app.start()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import html
 import json
 import logging
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -147,7 +147,12 @@ class Channels(VoilaKernelWebsocketHandler):
 
 
 class App(Voila):
-    """Voila with one notebook; settings of other Voilas on this machine are not its own."""
+    """Voila with one notebook; settings of other Voilas on this machine are not its own.
+
+    `when_listening` is called when the first visitor may come.
+    """
+
+    when_listening: Callable[[], object] = staticmethod(lambda: None)
 
     def load_config_file(self, *_: Any, **__: Any) -> None:
         """Load none."""
@@ -170,8 +175,15 @@ class App(Voila):
         return [(url_path_join(self.server_url, "/health"), Health), *handlers]
 
     def listen(self) -> None:
-        # Files come in parts, by the websocket; Tornado would keep 100 MB of whatever is posted
-        self.app.listen = functools.partial(self.app.listen, max_body_size=1_000_000)
+        listens = self.app.listen
+
+        def listening(*where: Any) -> Any:
+            # Files come in parts, by the websocket; Tornado would keep 100 MB of whatever is posted
+            made = listens(*where, max_body_size=1_000_000)
+            self.when_listening()
+            return made
+
+        self.app.listen = listening
         super().listen()
 
 
