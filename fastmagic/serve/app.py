@@ -80,7 +80,8 @@ class Model:
         process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
         )
-        threading.Thread(target=self._hear, args=(process,), daemon=True).start()
+        self._hearing = threading.Thread(target=self._hear, args=(process,), daemon=True)
+        self._hearing.start()
         return process
 
     def _hear(self, process: subprocess.Popen[str]) -> None:
@@ -102,6 +103,7 @@ class Model:
                 time.sleep(0.05)
                 continue
             self.close()
+            self._hearing.join(5)
             cause, _, fix = "".join(self._said).strip().rpartition("\n")
             raise FastmagicError(cause or fix or "The model's process ended.", fix if cause else "")
         self._ready = True

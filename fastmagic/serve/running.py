@@ -102,7 +102,8 @@ class RunningApp:
             env={**os.environ, ENDS_WITH_STDIN: "1"},
             start_new_session=True,  # the notebook's Stop button is not for it
         )
-        threading.Thread(target=self._hear, daemon=True).start()
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        self._hearing.start()
         self.address = self._begun()
         others = re.search(r"^Other machines reach it at (http://\S+)", self.log, re.M)
         self.reach = others[1] if others else None
@@ -118,6 +119,7 @@ class RunningApp:
         while not (found := re.search(r"^Serving .*: (http://\S+)", "".join(self._said), re.M)):
             if self._process.poll() is not None or time.monotonic() > end:
                 self.stop()
+                self._hearing.join(5)
                 said = "".join(self._said).strip() or "The app did not start."
                 cause, _, fix = said.rpartition("\n")
                 raise FastmagicError(cause or fix, fix if cause else "")
