@@ -259,6 +259,8 @@ class Predictor(Panel):
 
         One of many goes to the history without being shown.
         """
+        if self._kind is None:
+            raise AnswerError("This model takes texts, and this is a file.", "Write or paste the text.")
         for whole in buffers:
             self.on_upload(upload, 0, len(whole), [whole])
         if upload not in self._uploads:

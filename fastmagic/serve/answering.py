@@ -19,6 +19,7 @@ import secrets
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Answered(Predictor):
     uploads_at_once = 1
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.told: list[frames.Message] = []
+        self.told: deque[frames.Message] = deque()  # filled by one thread and emptied by another
         self.seen = time.monotonic()
         self.at_work = False
         super().__init__(*args, **options)
@@ -170,7 +171,7 @@ class Answering:
         await answer.prepare(request)
 
         async def tell(*more: frames.Message) -> None:
-            told, visitor.told = visitor.told, []
+            told = [visitor.told.popleft() for _ in range(len(visitor.told))]
             if told or more:
                 await answer.write(frames.pack([*told, *more]))
 

@@ -29,6 +29,7 @@ from .live import HERE, _port
 INSTALL = "pip install 'fastmagic[app]'"
 SAFE = (0, 5, 6)  # before, one GET read any file of the machine (GHSA-2q59-h24c-w6fg)
 PATIENCE = 300  # seconds until a model that does not answer has failed; large ones come from slow disks
+TOKEN = "FASTMAGIC_APP_TOKEN"
 ENDS_WITH_STDIN = "FASTMAGIC_APP_ENDS_WITH_STDIN"  # set by `running.py`: who begins it holds its standard input
 VISITORS, PREHEAT, PORT = 50, 2, 8866
 OF_NOTEBOOK = {"visitors": 10, "preheat": 1}
@@ -251,7 +252,8 @@ def serve(
     if os.environ.pop(ENDS_WITH_STDIN, ""):
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     os.environ["JUPYTER_PATH"] = os.pathsep.join([*filter(None, [os.environ.get("JUPYTER_PATH")]), str(HERE)])
-    os.environ.pop("JPY_SESSION_NAME", None)
+    for name in ("JPY_SESSION_NAME", TOKEN):  # nothing that kernels need, or should have
+        os.environ.pop(name, None)
     with _given(file) if notebook else _holding(file, options) as (page, name, environment):
         os.environ.update(environment)
         from .voila_app import App, configured

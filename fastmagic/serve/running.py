@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 
 from ..errors import FastmagicError
 from ..render import escape
-from .app import ENDS_WITH_STDIN, PATIENCE, installation
+from .app import ENDS_WITH_STDIN, PATIENCE, TOKEN, installation
 
 RUNNING: list[RunningApp] = []
 
@@ -75,10 +76,9 @@ def app(
         *([f"--description={description}"] if description else []),
         *(["--allow-url"] if allow_url else []),
         *([f"--visitors={visitors}"] if visitors is not None else []),
-        *([f"--token={token}"] if token is not None else []),
         *(["--examples", *map(str, examples)] if examples is not None else []),
     ]
-    return RunningApp(words, kept)
+    return RunningApp(words, secrets.token_urlsafe(16) if token == "" else token, kept)
 
 
 class RunningApp:
@@ -89,7 +89,7 @@ class RunningApp:
         reach: where other machines reach it; `None` where it listens to this one alone.
     """
 
-    def __init__(self, words: list[str], kept: tempfile.TemporaryDirectory[str] | None = None) -> None:
+    def __init__(self, words: list[str], token: str | None, kept: tempfile.TemporaryDirectory[str] | None) -> None:
         self._kept = kept
         self._said: list[str] = []
         self._process = subprocess.Popen(
@@ -99,7 +99,8 @@ class RunningApp:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, ENDS_WITH_STDIN: "1"},
+            # The token in the environment: the command line is for every user of this machine to see
+            env={**os.environ, ENDS_WITH_STDIN: "1", **({TOKEN: token} if token else {})},
             start_new_session=True,  # the notebook's Stop button is not for it
         )
         self._hearing = threading.Thread(target=self._hear, daemon=True)
