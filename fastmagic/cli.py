@@ -179,6 +179,10 @@ def _app(arguments: argparse.Namespace) -> None:
     if arguments.write:
         from .serve import deploy
 
+        if arguments.examples is not None:
+            raise AnswerError(
+                "--examples are files of this machine, and --write takes none.", "The bundle brings its own."
+            )
         for name in ("host", "port", "examples"):  # of the machine that it comes to
             del options[name]
         folder = deploy.write(arguments.target, arguments.write, **options)

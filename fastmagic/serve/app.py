@@ -24,7 +24,7 @@ from typing import Any
 from ..classroom.serve import addresses
 from ..data.opening import no_such_file
 from ..errors import AnswerError, FastmagicError
-from .live import HERE, _port
+from .live import HERE, _port, stop
 
 INSTALL = "pip install 'fastmagic[app]'"
 SAFE = (0, 5, 6)  # before, one GET read any file of the machine (GHSA-2q59-h24c-w6fg)
@@ -128,12 +128,7 @@ class Model:
 
     def close(self) -> None:
         self._closing = True
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop(self.process)
 
 
 def answers(path: Path) -> dict[str, Any] | None:

@@ -31,7 +31,8 @@ import fastmagic
 
 from ..bundles import archive
 from ..errors import AnswerError, FastmagicError, RefusedError, unwritable
-from .app import checked
+from .app import checked, installation
+from .live import stop
 
 PORT = 7860  # what a Space asks for
 PATIENCE = 1800  # seconds for the installation; PyTorch alone is some hundred MB
@@ -51,6 +52,7 @@ def write(model: str | Path, folder: str | Path, **options: Any) -> Path:
     Raises:
         FastmagicError: no bundle, a folder that holds something, or one that cannot be written.
     """
+    installation()  # what is not here cannot be pinned
     file, place = checked(model), Path(folder).expanduser().absolute()
     if not archive.is_bundle(file):
         raise RefusedError(
@@ -197,7 +199,7 @@ def prove(folder: Path, say: Callable[[str], object] = print) -> str:
             _run([sys.executable, "-m", "venv", str(environment)], place, clean)
             _run([str(python), "-m", "pip", "install", "--quiet", "-r", "requirements.txt"], place, clean)
         say(f"Installed in {time.monotonic() - began:.0f} s. Starting it …")
-        words = json.loads((place / "Dockerfile").read_text("utf8").rpartition("CMD ")[2])
+        words = json.loads((place / "Dockerfile").read_text("utf8").rpartition("\nCMD ")[2])
         for name, value in (("--host", "127.0.0.1"), ("--port", "0")):
             words[words.index(name) + 1] = value
         return _predicted([str(environment / "bin" / words[0]), *words[1:]], place, clean)
@@ -225,12 +227,7 @@ def _predicted(command: list[str], place: Path, environment: dict[str, str]) -> 
             time.sleep(0.1)
         return _visit(found[1])
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 def _visit(address: str) -> str:

@@ -121,12 +121,17 @@ def server(
             page = "rise/" if lab else "nbclassic/notebooks/"
             yield f"{base}{page}{urllib.parse.quote(file.name)}?token={token}", process
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    """End a server's process, by force where it takes longer than 20 seconds."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def settings(folder: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 from ..errors import FastmagicError
 from ..render import escape
 from .app import ENDS_WITH_STDIN, PATIENCE, TOKEN, installation
+from .live import stop
 
 RUNNING: list[RunningApp] = []
 
@@ -138,12 +139,7 @@ class RunningApp:
 
     def stop(self) -> None:
         """End it, with the kernels of its visitors."""
-        self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process)
         if self in RUNNING:
             RUNNING.remove(self)
         if self._kept:

@@ -50,11 +50,17 @@ class Kernels(AsyncMappingKernelManager):
         waiting = [task for pool in getattr(self, "_pools", {}).values() for task in pool if task.done()]
         return {task.result()["kernel_id"] for task in waiting if not task.cancelled() and task.exception() is None}
 
+    def __init__(self, **options: Any) -> None:
+        self._coming = 0  # pages whose kernels are being begun, and not counted by anybody yet
+        self._leaving: set[str] = set()
+        super().__init__(**options)
+
     async def make_room(self) -> bool:
-        """Return whether another visitor has a place; an abandoned kernel is ended for that."""
+        """Return whether another visitor has a place, and keep it until `came`; an abandoned kernel is ended for that."""
         pooled = self.pooled()
         used = [name for name in self.list_kernel_ids() if name not in pooled]
-        if len(used) < self.visitors:
+        if len(used) + self._coming < self.visitors:
+            self._coming += 1
             return True
         now = datetime.now(timezone.utc)
 
@@ -62,12 +68,24 @@ class Kernels(AsyncMappingKernelManager):
             last: datetime = self.get_kernel(name).last_activity  # type: ignore[attr-defined]  # put there by Jupyter Server
             return now - last
 
-        for name in sorted(used, key=quiet, reverse=True):
+        for name in sorted({*used} - self._leaving, key=quiet, reverse=True):
             seen = self._kernel_connections.get(name, 0) > 0
             if quiet(name) > timedelta(seconds=LEFT_ALONE if seen else UNSEEN):
-                await self.shutdown_kernel(name, now=True)
+                self._coming += 1
+                self._leaving.add(name)
+                try:
+                    await self.shutdown_kernel(name, now=True)
+                except BaseException:
+                    self._coming -= 1
+                    raise
+                finally:
+                    self._leaving.discard(name)
                 return True
         return False
+
+    def came(self) -> None:
+        """Say that a page which `make_room` let in has its kernel, or will have none."""
+        self._coming -= 1
 
 
 class ThisPython(KernelSpecManager):
@@ -97,8 +115,11 @@ class Page(TornadoVoilaHandler):
             many = self.kernel_manager.visitors
             self.finish(BUSY % (html.escape(self.settings["app_title"]), f"{many} people" if many > 1 else "somebody"))
             return
-        self.xsrf_token  # noqa: B018  sets the cookie without which the closing page may not end its kernel
-        await super().get(path)
+        try:
+            self.xsrf_token  # noqa: B018  sets the cookie without which the closing page may not end its kernel
+            await super().get(path)
+        finally:
+            self.kernel_manager.came()
 
 
 class Login(LoginFormHandler):

@@ -72,7 +72,7 @@ def until(check: Callable[[], Any], what: str) -> Any:
 async def getting(address: str, path: str, **options: Any) -> tuple[int, str]:
     place = URL(address + path, encoded=True)  # as it is written: no client may tidy ".." away
     async with aiohttp.ClientSession() as session, session.get(place, allow_redirects=False, **options) as answer:
-        return answer.status, await answer.text(errors="replace")
+        return answer.status, answer.headers.get("Location", "") + await answer.text(errors="replace")
 
 
 def health(address: str) -> dict[str, int]:
@@ -277,6 +277,15 @@ def test_one_more_than_there_are_places_is_told_and_gets_in_when_one_leaves(bund
     with served(tmp_path, bundle, "--visitors", 2, "--preheat", 0, "--title", "Shapes") as app:
         asyncio.run(visit(app))
         assert health(app.address)["visitors"] <= 2
+
+
+def test_a_crowd_at_once_gets_no_more_than_the_places(bundle: Path, tmp_path: Path):
+    async def crowd(app: Served) -> list[int]:
+        return [status for status, _ in await asyncio.gather(*(getting(app.address, "") for _ in range(8)))]
+
+    with served(tmp_path, bundle, "--visitors", 2, "--preheat", 0) as app:
+        assert sorted(asyncio.run(crowd(app))) == [200] * 2 + [503] * 6
+        assert health(app.address)["visitors"] == 2
 
 
 def test_without_the_token_there_is_no_page_and_no_kernel(bundle: Path, tmp_path: Path):

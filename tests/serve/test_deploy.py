@@ -24,7 +24,7 @@ def bundle(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     dls = ImageDataLoaders.from_folder(shapes, valid_pct=0.2, seed=0, item_tfms=Resize(64), bs=16, num_workers=0)
     file = tmp_path_factory.mktemp("model") / "shapes.fastmagic"
-    export(vision_learner(dls, squeezenet1_1, pretrained=False), file, title='Disc: "yes"?')
+    export(vision_learner(dls, squeezenet1_1, pretrained=False), file, title='Disc: "yes"? CMD')
     return file
 
 
@@ -51,13 +51,15 @@ def test_the_folder_is_proved_in_a_fresh_environment(bundle: Path, tmp_path: Pat
     assert command[-3:] == ["--visitors", "7", "--allow-url"] or command[-3:] == ["--allow-url", "--visitors", "7"]
     assert "USER app" in docker
     assert not any("hunter2" in file.read_text(errors="replace") for file in out.iterdir() if file.suffix != ".whl")
-    assert (out / "README.md").read_text().startswith('---\ntitle: "Disc: \\"yes\\"?"\n')
+    assert (out / "README.md").read_text().startswith('---\ntitle: "Disc: \\"yes\\"? CMD"\n')
     pins = (out / "requirements.txt").read_text().split()
     assert all("==" in pin for pin in pins[1:])
     assert {"fastai", "torch", "voila", "ipykernel"} <= {pin.partition("==")[0] for pin in pins}
     assert "fastmagic/serve/voila/templates/fastmagic_app/index.html.j2" in zipfile.ZipFile(out / pins[0]).namelist()
     code = nbformat.read(out / "app.ipynb", 4).cells[0].source
     assert "fastmagic.predictor('shapes.fastmagic'" in code
+    assert cli.main([*words, "--examples", "a.png"]) == 1
+    assert "--write takes none" in capsys.readouterr().err
     assert cli.main(words) == 1  # it is there already
     assert "is there already" in capsys.readouterr().err
 
