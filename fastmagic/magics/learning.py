@@ -371,15 +371,15 @@ def predict(call: Call) -> Any:
 
 
 def _predictor(call: Call) -> Any:
-    from ..panels.predictor import predictor, predictor_code, takes_texts
+    from ..panels.predictor import predictor, predictor_code, takes
 
     options = call.options
     if options["csv"] or options["column"]:
         raise AnswerError("What should be predicted?", "Name a file, URL, folder or variable: %predict bird.jpg")
     learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
     if options["code"]:
-        texts = not isinstance(learn, str) and takes_texts(learn)
-        print(after_learner(call, learn, lambda name: predictor_code(name, texts=texts)))
+        given = "picture" if isinstance(learn, str) else takes(learn)
+        print(after_learner(call, learn, lambda name: predictor_code(name, given)))
         return None
     panel = predictor(learn, **({"top": options["top"]} if options["top"] else {}))
     call.show(panel)

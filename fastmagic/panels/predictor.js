@@ -17,6 +17,7 @@ const percent = (share) => `${(100 * share).toFixed(1)}%`;
 /** @param {PanelView} panel @param {Content} state */
 function build(panel, state) {
   const pictures = state.kind === "picture";
+  const rows = state.kind === "row";
   /** @type {Map<number, string>} */
   const thumbnails = new Map();
   /** @type {Content | null} */
@@ -253,7 +254,7 @@ function build(panel, state) {
     if (!shown) {
       const names = `${state.classes.join(", ")}${state.count > state.classes.length ? ` and ${state.count - state.classes.length} more` : ""}`;
       answer.replaceChildren(h("p", { class: "fm-dim fm-pr-knows" }, state.answers === "numbers"
-        ? "The model answers with numbers."
+        ? (rows ? "The model answers with a number." : "The model answers with numbers.")
         : `The model knows ${state.count} ${state.count === 1 ? "class" : "classes"}: ${names}. ` +
           (state.answers === "class" ? "Whatever it is given, it decides for one of them." : "It gives each one or not.")));
       return;
@@ -335,6 +336,7 @@ function build(panel, state) {
     if ("shown" in content) {
       shown = content.shown;
       if (pictures) drawPicture();
+      else if (shown && rows) { if (!asking) fill(shown.row); }
       else if (shown && text && text.value !== shown.text) text.value = shown.text;
       drawAnswer();
     }
@@ -347,7 +349,28 @@ function build(panel, state) {
 
   // ---------------------------------------------------------------- the whole
 
-  const text = pictures ? null : h("textarea", {
+  let asking = false;
+  /** @type {[string, any][]} */
+  const inputs = state.fields.map((/** @type {Content} */ field, /** @type {number} */ index) => [field.name, inputOf(field, `${panel.id}-${index}`)]);
+  /** @param {Content} row */
+  function fill(row) {
+    for (const [name, input] of inputs) if (row[name] !== undefined && input.value !== row[name]) input.value = row[name];
+  }
+  const form = rows && h("form", {
+    class: "fm-pr-form", novalidate: true, onsubmit: (/** @type {Event} */ event) => {
+      event.preventDefault();
+      const row = Object.fromEntries(inputs.map(([name, input]) => [name, input.value]));
+      work({ name: "Predicting", run: () => {
+        asking = true; // what is in the form is the reader's, who may be writing on
+        return panel.ask("row", { row }).finally(() => { asking = false; });
+      } });
+    },
+  },
+  h("div", { class: "fm-pr-fields" }, inputs.map(([name, input]) => h("label", {}, h("span", { title: name }, name), input,
+    input.offers))),
+  h("div", { class: "fm-row" }, h("button", { class: "fm-pr-first", type: "submit" }, "Predict"), h("span", { class: "fm-dim" }, "or Enter")));
+
+  const text = pictures || rows ? null : h("textarea", {
     class: "fm-pr-text", rows: "5", "aria-label": "Text to predict", placeholder: "Write or paste a text",
     onkeydown: (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); predictText(); }
@@ -369,7 +392,7 @@ function build(panel, state) {
     pictures && h("div", { class: "fm-pr-controls" }, upload, picker, camera.button, "read" in (navigator.clipboard ?? {}) && pasting, state.urls && fetching),
     progress,
     h("div", { class: pictures ? "fm-pr-main" : "fm-pr-main fm-pr-texts" },
-      pictures ? h("div", { class: "fm-pr-place" }, picture, camera.view) : h("div", { class: "fm-pr-write" }, text, h("div", { class: "fm-row" },
+      pictures ? h("div", { class: "fm-pr-place" }, picture, camera.view) : form || h("div", { class: "fm-pr-write" }, text, h("div", { class: "fm-row" },
         h("button", { class: "fm-pr-first", onclick: predictText }, "Predict"), h("span", { class: "fm-dim" }, "or Ctrl+Enter"))),
       answer),
     examples,
@@ -400,6 +423,24 @@ function build(panel, state) {
     panel.settled();
   });
   take(state);
+}
+
+const FEW = 30; // choices up to which they are a list to click
+
+/**
+ * What a column of a table is asked with: a list, a box that completes one, or a box for a number.
+ * @param {Content} field
+ * @param {string} id of the list that completes
+ */
+function inputOf(field, id) {
+  if (!field.choices) return h("input", { type: "text", inputmode: "decimal", value: field.value, autocomplete: "off" });
+  if (field.choices.length <= FEW) {
+    return h("select", {}, [["", "—"], ...field.choices.map((/** @type {string} */ choice) => [choice, choice])]
+      .map(([value, words]) => h("option", { value, selected: value === field.value }, words)));
+  }
+  const input = h("input", { type: "text", list: id, value: field.value, autocomplete: "off" });
+  input.offers = h("datalist", { id }, field.choices.map((/** @type {string} */ choice) => h("option", { value: choice })));
+  return input;
 }
 
 /**

@@ -1,4 +1,4 @@
-"""The predictor: give a model a picture, by file, drop, paste, camera or address, and see what it decides."""
+"""The predictor: give a model a picture, by file, drop, paste, camera or address, a text or a row, and see what it decides."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import base64
 import io
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from ..bundles.tables import rows_of
 from ..data.download import Policy, is_url
 from ..data.items import item_list, item_source
 from ..data.opening import image_class, no_such_file, open_image
 from ..errors import AnswerError, FastmagicError, RefusedError, few
+from ..kinds import TABLE
+from ..learning.columns import Column, columns_of, row_of
 from ..learning.forward import Target, Transforms, runs_on_transforms, target_of
 from ..learning.learner_file import as_learner
 from ..learning.predict import predict
@@ -55,6 +58,7 @@ class _Entry:
     name: str
     text: str = ""
     label: Any = None
+    row: dict[Any, Any] | None = None
     preview: Encoded | None = None
     thumbnail: Encoded | None = None
 
@@ -78,12 +82,12 @@ def predictor(
     of it goes through `fastmagic.predict`.
 
     Args:
-        learn: a fastai `Learner` of pictures or of texts, or the path of one exported with `learn.export` (a
-            pickle: open only files from people you trust).
+        learn: a fastai `Learner` of pictures, of texts or of a table, or the path of one: a bundle, or what `learn.export`
+            wrote (a pickle: open only files from people you trust). A table gets a form of its columns.
         top: how many classes are shown; the panel's reader can change it.
         title, description: plain text above the panel, for apps.
-        examples: what is offered as "Try one": files, bytes, PIL images or arrays; for models of texts, texts. Left
-            out, 4 pictures of the learner's validation set, where it has its data; `[]` for none.
+        examples: what is offered as "Try one": files, bytes, PIL images or arrays; for models of texts, texts, of tables,
+            rows as dicts. Left out, 4 pictures or rows of the learner's validation set, where it has its data; `[]` for none.
         allow_url: as in `fastmagic.predict`. Where strangers use the panel, "public": else they can have this
             machine ask addresses inside its network. `None` fetches nothing.
         upright: phones store photos on their side, with an EXIF tag that says how to turn them. fastai ignores the
@@ -95,7 +99,7 @@ def predictor(
         A `Predictor`: `last` is the newest `Prediction`, `history` the last 12.
 
     Raises:
-        FastmagicError: no learner, or one that takes neither pictures nor texts.
+        FastmagicError: no learner, or one that takes neither pictures nor texts nor rows.
 
     Example:
         >>> panel = fastmagic.predictor(learn)   # doctest: +SKIP
@@ -114,16 +118,16 @@ def predictor(
     )
 
 
-def predictor_code(learn_expr: str, texts: bool = False) -> str:
+def predictor_code(learn_expr: str, takes: str = "picture") -> str:
     """Return the plain fastai and ipywidgets program that the panel stands for.
 
     Args:
         learn_expr: a Python expression for the learner, such as `learn` or `load_learner('model.pkl')`.
-        texts: whether the learner takes texts instead of pictures.
+        takes: "picture", "text" or "row".
     """
     named = learn_expr.isidentifier()
     learn = learn_expr if named else "learn"
-    program = _TEXTS_PROGRAM if texts else _IMAGES_PROGRAM
+    program = {"picture": _IMAGES_PROGRAM, "text": _TEXTS_PROGRAM, "row": _ROWS_PROGRAM}[takes]
     return program.format(start="" if named else f"learn = {learn_expr}\n\n", learn=learn)
 
 
@@ -162,6 +166,28 @@ go.on_click(judge)
 display(VBox([text, go, answer]))"""
 
 
+_ROWS_PROGRAM = """\
+from fastai.tabular.all import *
+from ipywidgets import Button, Dropdown, FloatText, Output, VBox
+
+{start}go, answer = Button(description='Predict'), Output()
+filled = [f'{{name}}_na' for name in getattr({learn}.dls.procs, 'na_dict', {{}})]  # FillMissing's own columns
+fields = {{name: Dropdown(description=name, options=list({learn}.dls.classes[name])[1:])
+          for name in {learn}.dls.cat_names if name not in filled}}
+fields |= {{name: FloatText(description=name) for name in {learn}.dls.cont_names}}
+
+def judge(button):
+    row = pd.DataFrame([{{name: field.value for name, field in fields.items()}}])
+    outputs, _ = {learn}.get_preds(dl={learn}.dls.test_dl(row))
+    answer.clear_output()
+    with answer:
+        names = getattr({learn}.dls, 'vocab', None)
+        print(dict(zip(names, outputs[0].tolist())) if names else outputs[0].tolist())
+
+go.on_click(judge)
+display(VBox([*fields.values(), go, answer]))"""
+
+
 class Predictor(Panel):
     """The panel that `predictor` makes.
 
@@ -189,7 +215,9 @@ class Predictor(Panel):
     ):
         self.learn = as_learner(learn)
         self._target = target_of(self.learn)
-        self._kind = _image_kind(self.learn)
+        self._takes = takes(self.learn)
+        self._kind = image_class(Transforms(self.learn.dls).dataset) if self._takes == "picture" else None
+        self._columns = columns_of(self.learn) if self._takes == "row" else []
         self.top, self.upright = top, upright
         self._title, self._description, self._allow_url = title, description, allow_url
         self._entries: list[_Entry] = []
@@ -228,7 +256,8 @@ class Predictor(Panel):
     def state(self) -> dict[str, Any]:
         names = [str(name) for name in self._target.classes]
         return {
-            "kind": "picture" if self._kind else "text",
+            "kind": self._takes,
+            "fields": [self._field(column) for column in self._columns],
             "answers": self._target.kind,
             "title": self._title,
             "description": self._description,
@@ -259,8 +288,8 @@ class Predictor(Panel):
 
         One of many goes to the history without being shown.
         """
-        if self._kind is None:
-            raise AnswerError("This model takes texts, and this is a file.", "Write or paste the text.")
+        if self._takes != "picture":
+            raise AnswerError(f"This model takes a {self._takes}, and this is a file.", "Reload the page.")
         for whole in buffers:
             self.on_upload(upload, 0, len(whole), [whole])
         if upload not in self._uploads:
@@ -286,9 +315,22 @@ class Predictor(Panel):
             raise AnswerError(f"'{short(url)}' is no http or https address.", "Give the picture's own address.")
         self._add(url, url)
 
+    def _field(self, column: Column) -> dict[str, Any]:
+        usual = self._examples[0].item.get(column.name, column.usual) if self._examples else column.usual
+        return {
+            "name": str(column.name),
+            "choices": None if column.choices is None else [str(choice) for choice in column.choices],
+            "value": _plain(usual),
+        }
+
+    def on_row(self, row: dict[str, Any]) -> None:
+        if self._takes != "row":
+            raise AnswerError(f"This model takes a {self._takes}.", "Reload the page.")
+        self._add(row_of(self._columns, row), "")
+
     def on_text(self, text: str) -> None:
-        if self._kind is not None:  # else it would be the name of a file on this machine, or an address
-            raise AnswerError("This model takes pictures, and this is a text.", "Give a file.")
+        if self._takes != "text":  # of pictures it would be the name of a file on this machine, or an address
+            raise AnswerError(f"This model takes a {self._takes}, and this is a text.", "Reload the page.")
         if not text.strip():
             raise AnswerError("There is nothing to predict.", "Write a text first.")
         self._add(text, "")
@@ -315,7 +357,7 @@ class Predictor(Panel):
 
     def _add(self, item: Any, name: str, label: Any = None, show: bool = True) -> _Entry:
         said = self._said(item)
-        text = item if self._kind is None else ""
+        text = item if self._takes == "text" else _row_text(item) if self._takes == "row" else ""
         said.source = name or said.source
         stored = None
         if _turned(said.image):
@@ -325,7 +367,9 @@ class Predictor(Panel):
         for entry in self._entries[-1:]:
             _shrink(entry)
         self._count += 1
-        entry = _Entry(self._count, said, stored, short(text) if text else _name(said.source), text, label)
+        called = {"picture": _name(said.source), "text": short(text)}.get(self._takes) or _row_name(item)
+        entry = _Entry(self._count, said, stored, called, text, label)
+        entry.row = item if self._takes == "row" else None
         if said.image is not None:
             entry.preview = _encoded(said.image, PREVIEW)
             entry.thumbnail = _encoded(said.image, THUMBNAIL)
@@ -379,6 +423,7 @@ class Predictor(Panel):
             "number": entry.number,
             "name": entry.name,
             "text": entry.text,
+            "row": None if entry.row is None else {str(name): _plain(value) for name, value in entry.row.items()},
             "preview": entry.preview,
             "decision": _words(said.label),
             "probability": said.probability,
@@ -398,6 +443,14 @@ class Predictor(Panel):
         if isinstance(examples, (str, bytes)):
             raise AnswerError("`examples` is a list.", "Write examples=['bird.jpg'].")
         for number, item in enumerate(examples, 1):
+            if self._takes == "row":
+                if not isinstance(item, Mapping):
+                    raise AnswerError(f"A {type(item).__name__} is no row.", "Give dicts: examples=[{'age': 30}].")
+                row = row_of(
+                    self._columns, {str(name): None if _empty(value) else value for name, value in item.items()}
+                )
+                yield _Example(row, _row_name(row))
+                continue
             if self._kind is None:
                 yield _Example(item, short(item))
                 continue
@@ -409,6 +462,9 @@ class Predictor(Panel):
 
     def _from_validation(self) -> list[_Example]:
         """Return a few items of the validation set, of as many classes as there are places."""
+        if self._takes == "row":
+            rows = rows_of(self.learn, EXAMPLES)
+            return [] if rows is None else [*self._given(rows.to_dict("records"))]
         if self._kind is None or len(self.learn.dls.loaders) < 2:
             return []
         dataset = self.learn.dls.valid.dataset
@@ -441,7 +497,7 @@ class Predictor(Panel):
         entry = self._shown
         heading = f"<p><b>{escape(self._title)}</b></p>" if self._title else ""
         if entry is None:
-            what = "a picture" if self._kind else "a text"
+            what = f"a {self._takes}"
             sentence = f"Nothing has been predicted yet: give this panel {what} where its notebook runs."
             return Still(f"{heading}<p>{sentence}</p>", sentence)
         said = entry.says(self.upright)
@@ -515,36 +571,44 @@ class Predictor(Panel):
         return small_png(figure_png(figure), 256)
 
 
-def takes_texts(learn: Any) -> bool:
-    """Tell whether a learner takes texts.
+def takes(learn: Any) -> Literal["picture", "text", "row"]:
+    """Return what a learner is given.
 
     Raises:
-        FastmagicError: it takes neither texts nor pictures.
+        FastmagicError: none of these.
     """
-    return _image_kind(learn) is None
-
-
-def _image_kind(learn: Any) -> Any:
-    """Return the fastai class that opens the learner's pictures, `None` for a learner of texts."""
-    loader = type(learn.dls.train).__name__
+    if TABLE.holds(learn.dls):
+        return "row"
     if not runs_on_transforms(learn.dls):
-        if loader.startswith("Tab") or hasattr(learn.dls.train.dataset, "procs"):
-            raise FastmagicError(
-                "This learner takes rows of a table, and the predictor panel takes pictures or texts.",
-                "Predict a DataFrame: `predict(df, learn)`",
-            )
-        if loader == "LMDataLoader":
+        if type(learn.dls.train).__name__ == "LMDataLoader":
             raise FastmagicError(
                 "This learner writes texts; it decides nothing about them.",
                 "Continue a text with `learn.predict('…', 20)`.",
             )
-        return None
-    kind = image_class(Transforms(learn.dls).dataset)
-    if kind is None:
+        return "text"
+    if image_class(Transforms(learn.dls).dataset) is None:
         raise FastmagicError(
-            "This learner takes neither pictures nor texts.", "Predict its items: `predict(item, learn)`."
+            "This learner takes neither pictures nor texts nor rows.", "Predict its items: `predict(item, learn)`."
         )
-    return kind
+    return "picture"
+
+
+def _row_text(row: Mapping[Any, Any]) -> str:
+    return ", ".join(f"{name} {_plain(value)}" for name, value in row.items() if not _empty(value))
+
+
+def _row_name(row: Mapping[Any, Any]) -> str:
+    """Return the beginning of a row, as its name."""
+    words = ", ".join(_plain(value) for value in row.values() if not _empty(value))
+    return words if len(words) <= 48 else f"{words[:47].rstrip(', ')}…"
+
+
+def _plain(value: Any) -> str:
+    return "" if _empty(value) else f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value != value
 
 
 def _turned(picture: Any) -> bool:

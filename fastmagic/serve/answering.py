@@ -248,10 +248,13 @@ def answer(model: str, socket: str, options: dict[str, Any]) -> None:
     learn, file = pool.submit(as_learner, model).result(), Path(model).expanduser()
     if archive.is_bundle(file):
         inside = archive.read(file, archive.DESCRIPTION, archive.EXAMPLE)
-        card = archive.description_of(inside[archive.DESCRIPTION]).get("card") or {}
+        said = archive.description_of(inside[archive.DESCRIPTION])
+        card, example = said.get("card") or {}, said.get("example") or {}
         options = {**{key: str(card[key]) for key in ("title", "description") if card.get(key)}, **options}
         if "examples" not in options and archive.EXAMPLE in inside:
             options["examples"] = [archive.picture_of(inside[archive.EXAMPLE])]
+        elif "examples" not in options and "row" in example:
+            options["examples"] = [example["row"]]
     answering = Answering(learn, pool, **options)
     pool.submit(answering.warm_up).result()
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(0)), daemon=True).start()

@@ -149,3 +149,47 @@ def test_dark_below_a_path_with_a_token(browser: Browser, bundle: Path, tmp_path
         )
         assert max(darkness) < 60
         page.close()
+
+
+def test_a_table_gets_a_form(browser: Browser, tmp_path: Path):
+    import numpy as np
+    import pandas as pd
+    from fastai.tabular.all import Categorify, FillMissing, Normalize, TabularDataLoaders, tabular_learner
+
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "kind": random.choice(["a", "b"], 80),
+            "town": [f"town {n % 40}" for n in range(80)],
+            "size": random.normal(5, 1, 80),
+        }
+    )
+    frame["dear"] = random.choice(["no", "yes"], 80)
+    dls = TabularDataLoaders.from_df(
+        frame,
+        cat_names=["kind", "town"],
+        cont_names=["size"],
+        y_names="dear",
+        bs=8,
+        num_workers=0,
+        procs=[Categorify, FillMissing, Normalize],
+    )
+    export(tabular_learner(dls), tmp_path / "houses.fastmagic")
+    with served(tmp_path, tmp_path / "houses.fastmagic", "--preheat", 1) as app:
+        page = browser.new_page(viewport={"width": 360, "height": 700})
+        page.goto(app.address)
+        expect(page.get_by_label("size")).to_have_value(re.compile(r"^\d"), timeout=PATIENCE)
+        page.get_by_label("kind").select_option("b")
+        page.get_by_label("town").fill("town 7")
+        page.get_by_label("size").fill("4,5")
+        page.keyboard.press("Enter")
+        expect(page.locator(".fm-pr-decision")).to_have_text(re.compile(r"(yes|no)\s+\d"))
+        expect(page.get_by_label("size")).to_have_value("4,5")  # what the reader wrote stays
+        page.get_by_label("town").fill("twon 7")
+        page.get_by_role("button", name="Predict").click()
+        expect(page.get_by_role("alert").first).to_contain_text("town: the model does not know 'twon 7'.")
+        page.get_by_role("list", name="The last predictions").get_by_role("button").first.click()
+        expect(page.get_by_label("town")).to_have_value("town 7")
+        expect(page.get_by_label("size")).to_have_value("4.5")
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
+        page.close()

@@ -384,15 +384,83 @@ def test_a_learner_of_texts_takes_texts():
         panel.on_text(text="  ")
 
 
-def test_a_learner_of_tables_is_told_what_to_do():
+@pytest.fixture(scope="module")
+def of_rows():
+    """A learner of a table with a category, one of numbers, a number with gaps and one without."""
     import pandas as pd
-    from fastai.tabular.all import TabularDataLoaders, tabular_learner
+    from fastai.tabular.all import Categorify, FillMissing, Normalize, TabularDataLoaders, tabular_learner
 
-    frame = pd.DataFrame({"size": np.arange(40.0), "kind": ["a", "b"] * 20})
-    dls = TabularDataLoaders.from_df(frame, cont_names=["size"], y_names="kind", bs=8, num_workers=0)
-    with pytest.raises(FastmagicError, match="rows of a table") as error:
-        fastmagic.predictor(tabular_learner(dls))
-    assert "predict(df, learn)" in error.value.fix
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "kind of it": random.choice(["a", "b", "c d"], 200), "floor": random.choice([1, 2, 3], 200),
+        "size": random.normal(50, 9, 200).round(1), "age": np.where(np.arange(200) % 5, random.normal(30, 4, 200), np.nan),
+        "dear": random.choice(["no", "yes"], 200),
+    })  # fmt: skip
+    dls = TabularDataLoaders.from_df(
+        frame, cat_names=["kind of it", "floor"], cont_names=["size", "age"], y_names="dear", bs=32, num_workers=0,
+        procs=[Categorify, FillMissing, Normalize], valid_idx=list(range(20)),
+    )  # fmt: skip
+    return tabular_learner(dls)
+
+
+def test_a_learner_of_tables_takes_a_form_of_its_columns(of_rows):
+    panel = fastmagic.predictor(of_rows)
+    state = panel.state()
+    assert state["kind"] == "row"
+    assert [field["name"] for field in state["fields"]] == ["kind of it", "floor", "size", "age"]
+    assert [field["choices"] for field in state["fields"]] == [["a", "b", "c d"], ["1", "2", "3"], None, None]
+    assert len(state["examples"]) == 4
+    filled = {field["name"]: field["value"] for field in state["fields"]}
+    panel.on_row(row=filled)
+    panel.on_example(index=0)  # what it was filled with
+    first, second = panel.history
+    assert first.probabilities == second.probabilities
+    row = {"kind of it": "c d", "floor": "2", "size": "41,5", "age": ""}
+    panel.on_row(row=row)
+    assert panel.last.probabilities == pytest.approx(
+        fastmagic.predict({"kind of it": "c d", "floor": 2, "size": 41.5, "age": float("nan")}, of_rows).probabilities,
+        abs=1e-6,
+    )
+    shown = panel.state()["shown"]
+    assert shown["row"] == {"kind of it": "c d", "floor": "2", "size": "41.5", "age": ""}
+    assert shown["name"] == "c d, 2, 41.5"
+    assert "kind of it c d, floor 2, size 41.5" in panel.still().html
+    assert panel.still().png
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"size": "big"}, r"size: 'big' is no number\.\nWrite it like 12\.5"),
+        ({"size": "inf"}, "size: 'inf' is no number"),
+        ({"size": ""}, r"size is empty, and the model never saw it so\.\nGive a number"),
+        ({"kind of it": "cd"}, r"kind of it: the model does not know 'cd'\.\nDid you mean 'c d'"),
+        ({"floor": "9"}, r"floor: the model does not know '9'\.\nIt knows 1, 2, 3"),
+    ],
+)
+def test_a_form_that_is_filled_in_wrong_is_told(of_rows, changed, said):
+    panel = fastmagic.predictor(of_rows, examples=[])
+    filled = {"kind of it": "a", "floor": "1", "size": "50", "age": "30"}
+    with pytest.raises(FastmagicError, match=said):
+        panel.on_row(row=filled | changed)
+    assert panel.last is None
+    with pytest.raises(FastmagicError, match="takes a row"):
+        panel.on_text(text="a")
+    with pytest.raises(FastmagicError, match=r"A str is no row\.\nGive dicts"):
+        fastmagic.predictor(of_rows, examples=["a"])
+
+
+def test_the_program_of_a_form_predicts(of_rows, shell, capsys):
+    shell.user_ns["learn"] = of_rows
+    from fastmagic.panels.predictor import predictor_code
+
+    shell.run(predictor_code("learn", "row"))
+    fields = shell.user_ns["fields"]
+    assert list(fields) == ["kind of it", "floor", "size", "age"]
+    fields["kind of it"].value, fields["floor"].value, fields["size"].value, fields["age"].value = "b", 3, 40.0, 30.0
+    shell.user_ns["go"].click()
+    wanted = fastmagic.predict({"kind of it": "b", "floor": 3, "size": 40.0, "age": 30.0}, of_rows)
+    assert f"'yes': {wanted.probabilities['yes']:.4f}"[:12] in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- the still

@@ -1,0 +1,89 @@
+"""What a model of tables is asked with: its columns, each a choice or a number, and a row out of what a person filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import AnswerError, did_you_mean, few
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a model looks at.
+
+    Attributes:
+        name: as in the table that it was trained on.
+        choices: the categories that it knows; `None` for a number.
+        usual: the value to begin with: a row's own, the commonest, the mean.
+        gaps: whether the model was told what to do where it is empty.
+    """
+
+    name: Any
+    choices: tuple[Any, ...] | None
+    usual: Any
+    gaps: bool
+
+
+def columns_of(learn: Any) -> list[Column]:
+    """Return the columns of a learner of tables, categories first, as it was told them.
+
+    Example:
+        >>> columns_of(learn)   # doctest: +SKIP
+        [Column(name='workclass', choices=('Private', …), usual='Private', gaps=True), …]
+    """
+    from fastai.data.transforms import Normalize
+    from fastai.tabular.core import Categorify, FillMissing
+
+    table = learn.dls.train_ds
+    procs = {type(proc): proc for proc in table.procs.fs}
+    filled = getattr(procs.get(FillMissing), "na_dict", {})
+    classes = getattr(procs.get(Categorify), "classes", {})
+    means = getattr(procs.get(Normalize), "means", {})
+    columns = []
+    for name in table.cat_names:
+        if isinstance(name, str) and name.removesuffix("_na") in filled and name.endswith("_na"):
+            continue  # fastai's own note of what was empty
+        known = tuple(one for one in classes.get(name, ()) if one != "#na#")
+        columns.append(Column(name, known, known[0] if known else None, True))
+    for name in table.cont_names:
+        usual = filled.get(name, means.get(name, 0))
+        columns.append(Column(name, None, float(f"{float(usual):.3g}"), name in filled))
+    return columns
+
+
+def row_of(columns: list[Column], given: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return a row as the model takes it, out of texts by the columns' names; an empty one is a gap.
+
+    Raises:
+        AnswerError: a number is none, or a category is not one that the model knows; names the column.
+    """
+    row: dict[Any, Any] = {}
+    for column in columns:
+        text = given.get(str(column.name))
+        text = "" if text is None else str(text).strip()
+        if column.choices is None:
+            row[column.name] = _number(column, text)
+            continue
+        known = {str(choice): choice for choice in column.choices}
+        if text and text not in known:
+            hint = did_you_mean(text, known) or f"It knows {few(known, 8)}."
+            raise AnswerError(f"{column.name}: the model does not know {text!r}.", hint)
+        row[column.name] = known[text] if text else None
+    return row
+
+
+def _number(column: Column, text: str) -> float:
+    if not text:
+        if column.gaps:
+            return math.nan
+        raise AnswerError(f"{column.name} is empty, and the model never saw it so.", "Give a number.")
+    try:
+        number = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise AnswerError(f"{column.name}: {text!r} is no number.", "Write it like 12.5.")
+    return number
