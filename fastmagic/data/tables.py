@@ -142,8 +142,16 @@ def _file_column(frame: Any, folder: Path) -> tuple[Any, str, str, float]:
     inside: list[Path] | None = None
     best: tuple[Any, str, str, float] = (None, "", "", 0.0)
     for column in columns:
-        values = [str(value) for value in few_of(frame[column], SAMPLE)]
+        rows = [str(value) for value in few_of(frame[column], SAMPLE)]
+        values = list(dict.fromkeys(rows))
         if not values or frame[column].dtype.kind in "fbM":
+            continue
+        # Numbers that come again and again count or sort something, and 0.jpg may be there by accident.
+        if (
+            frame[column].dtype.kind in "iu"
+            and 2 * len(values) < len(rows)
+            and rank(column, FILE_COLUMNS) == len(FILE_COLUMNS)
+        ):
             continue
         if inside is None:
             inside = list(itertools.islice(_folders(folder), FOLDERS)) if folder.is_dir() else []

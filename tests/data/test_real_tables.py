@@ -219,6 +219,21 @@ def test_numbers_that_are_names_of_photos_by_accident(images):
     assert dls.cont_names == ["age", "hours"]
 
 
+def test_mostly_nought_and_a_photo_called_nought(images):
+    images([f"{i}.jpg" for i in range(8)])
+    random = np.random.default_rng(0)
+    gain = np.where(random.random(60) < 0.9, 0, random.integers(1000, 9000, 60))
+    table = {
+        "gain": gain,
+        "rooms": random.integers(0, 8, 60),
+        "hours": random.random(60),
+        "salary": ["high", "low"] * 30,
+    }
+    pd.DataFrame(table).to_csv("set/census.csv", index=False)
+    dls = fastmagic.datablock("set/census.csv", target="salary", bs=8)
+    assert {"gain", "rooms", "hours"} == {*dls.cat_names, *dls.cont_names}
+
+
 def test_a_layout_of_kaggle(images):
     images(where="train_images")
     images([f"9{name}" for name in NAMES], "test_images")
