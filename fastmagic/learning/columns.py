@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,11 @@ def _number(column: Column, text: str) -> float:
         if column.gaps:
             return math.nan
         raise AnswerError(f"{column.name} is empty, and the model never saw it so.", "Give a number.")
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):
+        whole, rest = text.split(",")
+        raise AnswerError(
+            f"{column.name}: {text!r} can be read in two ways.", f"Write {whole}{rest} or {whole}.{rest}."
+        )
     try:
         number = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     except ValueError:

@@ -604,7 +604,12 @@ def _row_name(row: Mapping[Any, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return "" if _empty(value) else f"{value:.12g}" if isinstance(value, float) else str(value)
+    """Return a value as it is written in the form, a number with as many digits as fastai's 32 bits carry."""
+    if _empty(value):
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.7g}"
 
 
 def _empty(value: Any) -> bool:

@@ -178,18 +178,18 @@ def test_a_table_gets_a_form(browser: Browser, tmp_path: Path):
     with served(tmp_path, tmp_path / "houses.fastmagic", "--preheat", 1) as app:
         page = browser.new_page(viewport={"width": 360, "height": 700})
         page.goto(app.address)
-        expect(page.get_by_label("size")).to_have_value(re.compile(r"^\d"), timeout=PATIENCE)
-        page.get_by_label("kind").select_option("b")
-        page.get_by_label("town").fill("town 7")
-        page.get_by_label("size").fill("4,5")
+        expect(page.get_by_role("textbox", name="size", exact=True)).to_have_value(re.compile(r"^\d"), timeout=PATIENCE)
+        page.get_by_role("combobox", name="kind", exact=True).select_option("b")
+        page.get_by_role("combobox", name="town", exact=True).fill("town 7")
+        page.get_by_role("textbox", name="size", exact=True).fill("4,5")
         page.keyboard.press("Enter")
         expect(page.locator(".fm-pr-decision")).to_have_text(re.compile(r"(yes|no)\s+\d"))
-        expect(page.get_by_label("size")).to_have_value("4,5")  # what the reader wrote stays
-        page.get_by_label("town").fill("twon 7")
+        expect(page.get_by_role("textbox", name="size", exact=True)).to_have_value("4,5")  # what the reader wrote stays
+        page.get_by_role("combobox", name="town", exact=True).fill("twon 7")
         page.get_by_role("button", name="Predict").click()
         expect(page.get_by_role("alert").first).to_contain_text("town: the model does not know 'twon 7'.")
         page.get_by_role("list", name="The last predictions").get_by_role("button").first.click()
-        expect(page.get_by_label("town")).to_have_value("town 7")
-        expect(page.get_by_label("size")).to_have_value("4.5")
+        expect(page.get_by_role("combobox", name="town", exact=True)).to_have_value("town 7")
+        expect(page.get_by_role("textbox", name="size", exact=True)).to_have_value("4.5")
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
         page.close()
