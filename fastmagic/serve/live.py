@@ -150,7 +150,8 @@ def settings(folder: Path) -> dict[str, str]:
             "scroll": False,
             "margin": 0.03,
         },
-        "notebook": {"load_extensions": {"fastmagic_slides/main": True}},
+        # It loads RISE when the notebook is there: by itself, RISE may read the notebook's settings before.
+        "notebook": {"load_extensions": {"rise/main": False, "fastmagic_slides/main": True}},
     }
     for place in reversed(jupyter_config_path()):
         with contextlib.suppress(OSError, ValueError):

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import nbformat
 import nbformat.v4 as v4
 import pytest
 from front_ends import LAB_RISE, PATIENCE, ROOT, need
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from fastmagic.serve import deck, written
 
@@ -30,7 +31,7 @@ def cell(source: str, kind: str, make: Any = v4.new_code_cell) -> Any:
     return make(source, metadata={"slideshow": {"slide_type": kind}})
 
 
-def talk(folder: Path) -> Path:
+def talk(folder: Path, **rise: Any) -> Path:
     """A talk of a heading, code with long output, a widget, and a formula."""
     cells = [
         cell("# Numbers", "slide", v4.new_markdown_cell),
@@ -39,7 +40,7 @@ def talk(folder: Path) -> Path:
         cell("print('it is', slider.value)", "slide"),
         cell("## The end", "slide", v4.new_markdown_cell),
     ]
-    nbformat.write(v4.new_notebook(cells=cells), folder / "my talk.ipynb")
+    nbformat.write(v4.new_notebook(cells=cells, metadata={"rise": rise} if rise else {}), folder / "my talk.ipynb")
     return folder / "my talk.ipynb"
 
 
@@ -225,6 +226,22 @@ def test_a_talk_is_given_in_rise(browser: Browser, tmp_path: Path):
             "[...document.querySelectorAll('.reveal, .reveal .slides, section.stack, #notebook, #site, body, html')]"
         )
         assert page.evaluate(f"{moved}.every(element => !element.scrollTop && !element.scrollLeft)")
+
+
+def test_the_notebooks_own_settings_hold_however_late_it_comes(browser: Browser, tmp_path: Path):
+    file = talk(tmp_path, transition="zoom")
+    with presented(file) as address, browser.new_context() as context:
+        page = context.new_page()
+
+        def late(route: Route):
+            time.sleep(1)  # by then RISE has read everything else
+            route.continue_()
+
+        page.route("**/api/contents/**", late)
+        page.goto(address)
+        expect(page.locator("section.present:not(.stack)")).to_be_visible()
+        assert page.evaluate("Reveal.getConfig().transition") == "zoom"
+        expect(page.locator("#RISE")).to_have_count(1)  # its button: loaded once
 
 
 def test_a_talk_is_given_in_jupyterlab_rise(browser: Browser, tmp_path: Path):

@@ -5,17 +5,21 @@ define(["require"], require => {
     then();
   };
 
-  // RISE's own `autolaunch` looks for slides before the notebook is there. A reload goes on where it was.
+  // RISE looks for slides (`autolaunch`) and for the notebook's settings as soon as it is loaded, which may be before the
+  // notebook is: it is loaded then. A reload goes on where it was.
   const begin = () => {
     const [, slide, below] = location.hash.match(/^#\/slide-(\d+)-(\d+)/) ?? [];
     const {notebook, keyboard_manager} = window.Jupyter;
     const {actions} = keyboard_manager;
     const begins = cell => ["slide", "subslide"].includes(cell.metadata.slideshow?.slide_type);
-    until(() => notebook._fully_loaded && actions.exists("RISE:slideshow"), () => {
+    until(() => notebook._fully_loaded, () => require(["nbextensions/rise/main"], rise => {
+      rise.load_ipython_extension();
       if (!notebook.get_cells().some(begins)) return;
-      actions.call("RISE:slideshow");
-      if (slide) until(() => window.Reveal?.isReady(), () => Reveal.slide(+slide, +below));
-    });
+      until(() => actions.exists("RISE:slideshow"), () => {
+        actions.call("RISE:slideshow");
+        if (slide) until(() => window.Reveal?.isReady(), () => Reveal.slide(+slide, +below));
+      });
+    }));
   };
 
   const load_ipython_extension = () => {
