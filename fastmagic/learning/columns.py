@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import AnswerError, did_you_mean, few
+from .predictions import short
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def row_of(columns: list[Column], given: Mapping[str, Any]) -> dict[Any, Any]:
         known = {str(choice): choice for choice in column.choices}
         if text and text not in known:
             hint = did_you_mean(text, known) or f"It knows {few(known, 8)}."
-            raise AnswerError(f"{column.name}: the model does not know {text!r}.", hint)
+            raise AnswerError(f"{column.name}: the model does not know {short(text)!r}.", hint)
         row[column.name] = known[text] if text else None
     return row
 
@@ -91,5 +92,5 @@ def _number(column: Column, text: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise AnswerError(f"{column.name}: {text!r} is no number.", "Write it like 12.5.")
+        raise AnswerError(f"{column.name}: {short(text)!r} is no number.", "Write it like 12.5.")
     return number

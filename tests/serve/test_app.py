@@ -230,6 +230,7 @@ def test_what_is_given_is_bounded_and_names_no_file_of_the_machine(running: Serv
         async with visiting(running.address) as visitor:
             errors = {
                 "path": await visitor.ask("text", {"text": str(here)}),
+                "row": await visitor.ask("row", {"row": {"path": str(here)}}),
                 "address": await visitor.ask("url", {"url": "http://127.0.0.1:1/x.png"}),
                 "file": await visitor.ask("url", {"url": here.as_uri()}),
                 "size": await visitor.ask("upload", {"upload": "a", "at": 0, "size": 20_000_001}, b"x"),
@@ -243,7 +244,8 @@ def test_what_is_given_is_bounded_and_names_no_file_of_the_machine(running: Serv
             return {name: reply["error"] for name, reply in errors.items()}
 
     said = asyncio.run(visit())
-    assert "takes pictures" in said["path"]
+    assert "takes a picture, and this is a text" in said["path"]
+    assert "takes a picture" in said["row"]
     assert "not fetched" in said["address"]
     assert "not fetched" in said["file"]
     assert "20 MB" in said["size"]
