@@ -402,7 +402,8 @@ def load(file: str | Path) -> Learner:
 
     Returns:
         A fastai `Learner` without items: `fastmagic.predict(picture, learn)` and `learn.predict(picture)` work, and with
-        `learn.dls = dls` it trains on. `learn.bundle` is what the bundle says of itself.
+        `learn.dls = dls` it trains on. `learn.bundle` is what the bundle says of itself, `learn.bundle_example` the
+        picture or row that it brings.
 
     Raises:
         FastmagicError: there is no such file, it is damaged, from a later version, or no bundle.
@@ -450,10 +451,13 @@ def load_bundle(file: Path) -> Learner:
     learn = built(said, weights)
     learn.bundle = said
     example = said.get("example")
+    learn.bundle_example = None
     if archive.EXAMPLE in entries and said["kind"] == "images":
-        _compare(learn, said, archive.picture_of(entries[archive.EXAMPLE]))
+        learn.bundle_example = archive.picture_of(entries[archive.EXAMPLE])
     elif isinstance(example, dict) and isinstance(example.get("row"), dict):
-        _compare(learn, said, example["row"])
+        learn.bundle_example = example["row"]
+    if learn.bundle_example is not None:
+        _compare(learn, said, learn.bundle_example)
     return learn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import random
 import re
@@ -85,9 +86,10 @@ def predictor(
         learn: a fastai `Learner` of pictures, of texts or of a table, or the path of one: a bundle, or what `learn.export`
             wrote (a pickle: open only files from people you trust). A table gets a form of its columns.
         top: how many classes are shown; the panel's reader can change it.
-        title, description: plain text above the panel, for apps.
+        title, description: plain text above the panel; of what comes from a bundle by default what that says.
         examples: what is offered as "Try one": files, bytes, PIL images or arrays; for models of texts, texts, of tables,
-            rows as dicts. Left out, 4 pictures or rows of the learner's validation set, where it has its data; `[]` for none.
+            rows as dicts. Left out, 4 pictures or rows of the learner's validation set, where it has its data, else the
+            bundle's example; `[]` for none.
         allow_url: as in `fastmagic.predict`. Where strangers use the panel, "public": else they can have this
             machine ask addresses inside its network. `None` fetches nothing.
         upright: phones store photos on their side, with an EXIF tag that says how to turn them. fastai ignores the
@@ -219,12 +221,19 @@ class Predictor(Panel):
         self._kind = image_class(Transforms(self.learn.dls).dataset) if self._takes == "picture" else None
         self._columns = columns_of(self.learn) if self._takes == "row" else []
         self.top, self.upright = top, upright
-        self._title, self._description, self._allow_url = title, description, allow_url
+        card = getattr(self.learn, "bundle", {}).get("card")
+        said = card if isinstance(card, dict) else {}
+        self._title = title or str(said.get("title") or "")
+        self._description = description or str(said.get("description") or "")
+        self._allow_url = allow_url
         self._entries: list[_Entry] = []
         self._count = 0
         self._shown: _Entry | None = None
         self._uploads: dict[str, bytearray] = {}
-        self._examples = self._from_validation() if examples is None else [*self._given(examples)]
+        if examples is None:
+            self._examples = self._from_validation() or self._fitting([getattr(self.learn, "bundle_example", None)])
+        else:
+            self._examples = [*self._given(examples)]
         super().__init__()
 
     @property
@@ -460,11 +469,19 @@ class Predictor(Panel):
             opened = _upright(open_image(path or item, self._kind))
             yield _Example(path or item, path.name if path else f"example {number}", None, _encoded(opened, THUMBNAIL))
 
+    def _fitting(self, examples: list[Any]) -> list[_Example]:
+        """Return those that nobody gave by hand, without what the form cannot show, such as a category unseen in training."""
+        found: list[_Example] = []
+        for example in examples:
+            with contextlib.suppress(FastmagicError):
+                found += self._given([] if example is None else [example])
+        return found
+
     def _from_validation(self) -> list[_Example]:
         """Return a few items of the validation set, of as many classes as there are places."""
         if self._takes == "row":
             rows = rows_of(self.learn, EXAMPLES)
-            return [] if rows is None else [*self._given(rows.to_dict("records"))]
+            return [] if rows is None else self._fitting(rows.to_dict("records"))
         if self._kind is None or len(self.learn.dls.loaders) < 2:
             return []
         dataset = self.learn.dls.valid.dataset
@@ -613,7 +630,7 @@ def _plain(value: Any) -> str:
 
 
 def _empty(value: Any) -> bool:
-    return value is None or value != value
+    return value is None or value != value or (isinstance(value, str) and value == "#na#")  # fastai's word for a gap
 
 
 def _turned(picture: Any) -> bool:

@@ -21,7 +21,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -118,12 +117,13 @@ class Answering:
     """
 
     def __init__(self, learn: Any, pool: ThreadPoolExecutor | None = None, **options: Any) -> None:
-        given = {"top": 5, "title": "", "description": "", "examples": [], "allow_url": None, "upright": True}
+        given = {"top": 5, "title": "", "description": "", "examples": None, "allow_url": None, "upright": True}
         self._learn, self._options = learn, {**given, **options}
         self._visitors: dict[str, Answered] = {}
         self._pool = pool or ThreadPoolExecutor(1)
         self._line: list[_Ticket] = []
         self._took = 0.0  # seconds of a prediction, of late
+        self._title = ""
 
     def application(self) -> web.Application:
         made = web.Application(client_max_size=frames.MOST)
@@ -133,16 +133,15 @@ class Answering:
         return made
 
     def warm_up(self) -> None:
-        """Predict an example, so that the first visitor does not wait for what PyTorch does once."""
+        """Read what it says of itself, and predict an example, so that the first visitor does not wait for what PyTorch does once."""
         visitor = Answered(self._learn, **self._options)
+        self._title = visitor.state()["title"]
         if visitor._examples:
             with contextlib.suppress(Exception):
                 visitor.on_example(0)
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.json_response(
-            {"visitors": len(self._visitors), "line": len(self._line), "title": self._options["title"]}
-        )
+        return web.json_response({"visitors": len(self._visitors), "line": len(self._line), "title": self._title})
 
     async def _go(self, request: web.Request) -> web.Response:
         if visitor := self._visitors.pop(request.match_info["id"], None):
@@ -239,22 +238,12 @@ def answer(model: str, socket: str, options: dict[str, Any]) -> None:
     Args:
         model: a bundle, or what `learn.export` wrote.
         socket: where; its folder keeps others out.
-        options: as of `fastmagic.predictor`; what is left out comes from the bundle.
+        options: as of `fastmagic.predictor`.
     """
-    from ..bundles import archive
     from ..learning.learner_file import as_learner
 
     pool = ThreadPoolExecutor(1)  # PyTorch keeps threads of its own for each thread that it runs in
-    learn, file = pool.submit(as_learner, model).result(), Path(model).expanduser()
-    if archive.is_bundle(file):
-        inside = archive.read(file, archive.DESCRIPTION, archive.EXAMPLE)
-        said = archive.description_of(inside[archive.DESCRIPTION])
-        card, example = said.get("card") or {}, said.get("example") or {}
-        options = {**{key: str(card[key]) for key in ("title", "description") if card.get(key)}, **options}
-        if "examples" not in options and archive.EXAMPLE in inside:
-            options["examples"] = [archive.picture_of(inside[archive.EXAMPLE])]
-        elif "examples" not in options and "row" in example:
-            options["examples"] = [example["row"]]
+    learn = pool.submit(as_learner, model).result()
     answering = Answering(learn, pool, **options)
     pool.submit(answering.warm_up).result()
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(0)), daemon=True).start()

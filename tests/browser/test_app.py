@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from front_ends import PATIENCE
+from front_ends import PATIENCE, ROOT
 from playwright.sync_api import Page, expect
 
 sys.path.append(str(Path(__file__).parent.parent))
 from app_visitor import Served, served
 
+import fastmagic
 from fastmagic.bundles.learner import export
 
 if TYPE_CHECKING:
@@ -192,4 +194,72 @@ def test_a_table_gets_a_form(browser: Browser, tmp_path: Path):
         expect(page.get_by_role("combobox", name="town", exact=True)).to_have_value("town 7")
         expect(page.get_by_role("textbox", name="size", exact=True)).to_have_value("4.5")
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
+        page.close()
+
+
+# ---------------------------------------------------------------- notebooks that are apps
+
+
+@pytest.fixture
+def beside(tmp_path: Path, shapes: Path) -> Path:
+    """A folder with the notebooks, and with photos in folders of their classes."""
+    for notebook in ROOT.glob("notebooks/app_*.ipynb"):
+        shutil.copy(notebook, tmp_path)
+    shutil.copytree(shapes, tmp_path / "my shapes")
+    return tmp_path
+
+
+def test_a_model_is_trained_looked_at_and_taken_home(browser: Browser, beside: Path):
+    with served(beside, beside / "app_train.ipynb", "--visitors", 1) as app:
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.goto(app.address)
+        page.get_by_label("Where are the items?").select_option("my shapes", timeout=PATIENCE)
+        page.get_by_role("button", name="Look", exact=True).click()
+        expect(page.get_by_text("Press Train first.")).to_be_visible()
+        page.get_by_role("button", name="Show the data").click()
+        expect(page.get_by_text(re.compile(r"\d+ \+ \d+ photos, 2 classes"))).to_be_visible(timeout=PATIENCE)
+        page.get_by_label("Which model?").select_option("tiny: small and quick")
+        train = page.get_by_role("button", name="Train", exact=True)
+        train.click()
+        expect(page.locator(".fm-loss")).to_be_visible(timeout=PATIENCE)
+        expect(train).to_be_enabled(timeout=PATIENCE)
+        page.get_by_role("button", name="Look", exact=True).click()
+        expect(page.locator(".fm-confusion")).to_be_visible(timeout=PATIENCE)
+        page.get_by_label("What does it tell apart?").fill("Disc, or square?")
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download disc__or_square.fastmagic").click()
+        assert Path(download.value.path()).read_bytes() == (beside / "disc__or_square.fastmagic").read_bytes()
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+        page.get_by_label("Which class is each?").select_option("how its file name begins")
+        page.get_by_label("What is held back?").select_option("the folder called valid")
+        page.get_by_role("button", name="Show the data").click()
+        expect(page.get_by_text("There are no such folders")).to_be_visible()
+        assert "Traceback" not in page.content()
+        page.close()
+    assert fastmagic.load(beside / "disc__or_square.fastmagic").dls.vocab == ["disc", "square"]
+
+
+def test_a_folder_is_cleaned(browser: Browser, beside: Path):
+    with served(beside, beside / "app_clean.ipynb", "--visitors", 1) as app:
+        page = browser.new_page()
+        page.goto(app.address)
+        page.get_by_label("Photos").select_option("my shapes", timeout=PATIENCE)
+        page.get_by_role("button", name="Look through").click()
+        expect(page.locator(".fm-panel")).to_contain_text("my shapes", timeout=PATIENCE)
+        page.get_by_role("button", name="Set aside").click()
+        expect(page.locator(".fm-panel")).to_contain_text("1 set aside")
+        page.close()
+    assert '"aside"' in (beside / "my shapes" / ".fastmagic" / "decisions.jsonl").read_text()
+
+
+def test_a_notebook_predicts_with_the_model_beside_it(browser: Browser, beside: Path, bundle: Path):
+    shutil.copy(bundle, beside / "digits.fastmagic")  # so that it need not train one
+    with served(beside, beside / "app_predict.ipynb", "--visitors", 1) as app:
+        page = browser.new_page()
+        page.goto(app.address)
+        expect(page.locator(PANEL)).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(".fm-pr-url")).to_have_count(0)
+        page.locator(".fm-pr-tile").first.click()
+        expect(page.locator(".fm-pr-decision")).to_have_text(re.compile(r"(disc|square)\s+\d"))
         page.close()

@@ -315,6 +315,20 @@ def test_an_exported_learner_is_enough_and_has_no_examples(export, learn, tmp_pa
     assert panel.last.probabilities == pytest.approx(fastmagic.predict(data, learn).probabilities, abs=1e-6)
 
 
+def test_a_bundle_brings_its_title_and_its_example(learn, tmp_path):
+    file = tmp_path / "model.fastmagic"
+    fastmagic.export(learn, file, title="Disc or square?", description="Two shapes.")
+    state = fastmagic.predictor(file).state()
+    assert (state["title"], state["description"]) == ("Disc or square?", "Two shapes.")
+    assert len(state["examples"]) == 1
+    own = fastmagic.predictor(file, title="Mine", examples=[])
+    assert own.state()["title"] == "Mine"
+    assert own.state()["examples"] == []
+    panel = fastmagic.predictor(fastmagic.load(file))
+    panel.on_example(index=0)
+    assert panel.last.label in ("disc", "square")
+
+
 # ---------------------------------------------------------------- other learners
 
 
@@ -427,6 +441,22 @@ def test_a_learner_of_tables_takes_a_form_of_its_columns(of_rows):
     assert shown["name"] == "c d, 2, 41.5"
     assert "kind of it c d, floor 2, size 41.5" in panel.still().html
     assert panel.still().png
+
+
+def test_a_row_with_a_gap_where_the_form_has_a_list_is_an_example_too():
+    import pandas as pd
+    from fastai.tabular.all import Categorify, TabularDataLoaders, tabular_learner
+
+    frame = pd.DataFrame({"kind": ["a", "b"] * 10 + [None], "size": range(21), "dear": ["no", "yes"] * 10 + ["no"]})
+    dls = TabularDataLoaders.from_df(
+        frame, cat_names=["kind"], cont_names=["size"], y_names="dear", bs=4, num_workers=0, procs=[Categorify],
+        valid_idx=[18, 19, 20],
+    )  # fmt: skip
+    panel = fastmagic.predictor(tabular_learner(dls))
+    names = [example["name"] for example in panel.state()["examples"]]
+    assert sorted(names) == ["20", "a, 18", "b, 19"]
+    panel.on_example(index=names.index("20"))
+    assert panel.state()["shown"]["row"] == {"kind": "", "size": "20"}
 
 
 @pytest.mark.parametrize(
