@@ -88,6 +88,14 @@ def _add_slides(commands: Any) -> None:
         "--theme", choices=("light", "dark"), default="light", help="of --static (default: %(default)s)"
     )
     slides.add_argument("--no-notes", action="store_true", help="of --static: leave the speaker's notes out")
+    slides.add_argument(
+        "--live",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="of --static: the page predicts by itself, in the browser, with this bundle of pictures (default: the one that "
+        "the notebook exports)",
+    )
     slides.add_argument("--port", type=int, default=0, help="of the server (default: a free one)")
     slides.add_argument("--no-open", action="store_true", help="do not open a browser")
 
@@ -96,6 +104,8 @@ def _slides(arguments: argparse.Namespace) -> None:
     from .serve import deck, live, written
 
     opens = not arguments.no_open and _has_browser()
+    if arguments.live is not None and not arguments.static:
+        raise AnswerError("--live is for pages without a kernel.", "Add --static, or leave it out.")
     if arguments.propose:
         notebook = deck.read(arguments.notebook)
         if not notebook.cells:
@@ -110,7 +120,13 @@ def _slides(arguments: argparse.Namespace) -> None:
         _say(deck.outline(notebook))
         _say(f"Saved in {arguments.notebook}. Show it with: fastmagic slides {arguments.notebook}")
     elif arguments.static:
-        made = written.write(arguments.notebook, arguments.output, theme=arguments.theme, notes=not arguments.no_notes)
+        made = written.write(
+            arguments.notebook,
+            arguments.output,
+            theme=arguments.theme,
+            notes=not arguments.no_notes,
+            live=arguments.live,
+        )
         for remark in made.remarks:
             _say(remark)
         size = made.file.stat().st_size / 1e6

@@ -18,8 +18,8 @@ OPSET = 18
 def onnx_of(learn: Any, said: dict[str, Any]) -> bytes:
     """Return a learner's model as an ONNX file that was run by onnxruntime, and answered as the learner does.
 
-    Its input `pixels` is float32, n x channels x height x width, 0 to 1, RGB, after what `item_tfms` say; normalisation and
-    what makes probabilities of outputs are in the graph, so that its output `answers` is what `predict` says, n x classes.
+    Its input `pixels` is float32, n x channels x height x width, 0 to 1, RGB, after what `item_tfms` say; resizing of
+    batches, normalisation and what makes probabilities of outputs are in the graph, so that its output `answers` is what `predict` says, n x classes.
     The file's metadata `fastmagic` has the classes and the item transforms.
 
     Raises:
@@ -37,16 +37,17 @@ def onnx_of(learn: Any, said: dict[str, Any]) -> bytes:
 
     from ..learning.forward import _activation, undisturbed
 
-    names = [name for name, _ in said["batch_tfms"]]
-    if set(names) - {"IntToFloatTensor", "Normalize"}:
+    strange = [
+        name for name, _ in said["batch_tfms"] if name not in ("IntToFloatTensor", "AffineCoordTfm", "Normalize")
+    ]
+    if strange:
         raise RefusedError(
-            f"The batch transform {next(name for name in names if name == 'AffineCoordTfm' or 'GPU' in name)} changes the size, "
-            "which the ONNX file cannot.",
+            f"The batch transform {strange[0]} changes the size, which the ONNX file cannot.",
             "Give the size to item_tfms: item_tfms=Resize(224)",
         )
-    whole = _Whole(learn.model, said, _activation(learn.loss_func))
-    device = next(learn.model.parameters()).device
     side = _side(said)
+    whole = _Whole(learn.model, said, _activation(learn.loss_func), side)
+    device = next(learn.model.parameters()).device
     pixels = torch.rand(3, said["model"]["channels"], *side, generator=torch.Generator().manual_seed(0))
     with undisturbed(learn), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
@@ -97,12 +98,43 @@ def _quiet() -> Any:
         logger.setLevel(level)
 
 
-def _Whole(model: Any, said: dict[str, Any], activation: Any) -> Any:
+def _resizing(said: dict[str, Any], side: tuple[int, int]) -> list[Any]:
+    """Return what fastai's resizing of batches multiplies pictures with: from the left, and from the right; nothing without.
+
+    In validation it moves nothing, and makes each row of weights of the old rows, each column of the old columns. What
+    these are, pictures of one row and of one column tell.
+    """
+    import torch
+    from fastai.torch_core import TensorImage
+
+    from .parts import transforms
+
+    found = [one for one in said["batch_tfms"] if one[0] == "AffineCoordTfm"]
+    if not found:
+        return []
+    (resize,) = transforms(found)
+
+    def resized(pictures: Any) -> Any:
+        return torch.Tensor(resize(TensorImage(pictures), split_idx=1))
+
+    height, width = side
+    rows = [resized(part[:, None, :, None].expand(-1, 1, -1, width)) for part in torch.eye(height).split(16)]
+    columns = [resized(part[:, None, None, :].expand(-1, 1, height, -1)) for part in torch.eye(width).split(16)]
+    left, right = torch.cat(rows)[:, 0, :, 0].T.contiguous(), torch.cat(columns)[:, 0, 0, :].contiguous()
+    tried = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
+    gap = float((left @ tried @ right - resized(tried)).abs().max())
+    if not gap < SAME:
+        raise RefusedError(f"As ONNX pictures are resized otherwise, by up to {gap:.2g}.", "Leave `onnx` out.")
+    return [left, right]
+
+
+def _Whole(model: Any, said: dict[str, Any], activation: Any, side: tuple[int, int]) -> Any:
     """Return a module from pixels to answers."""
     import torch
     from torch import nn
 
     words = dict(said["batch_tfms"]).get("Normalize")
+    resizing = _resizing(said, side)
 
     class Whole(nn.Module):
         def __init__(self) -> None:
@@ -111,8 +143,12 @@ def _Whole(model: Any, said: dict[str, Any], activation: Any) -> Any:
             for name in ("mean", "std"):
                 value = torch.tensor(words[name]).view(1, -1, 1, 1) if words else None
                 self.register_buffer(name, value.to(next(model.parameters()).device) if value is not None else None)
+            for name, value in zip(("left", "right"), resizing, strict=False):
+                self.register_buffer(name, value.to(next(model.parameters()).device))
 
         def forward(self, pixels: Any) -> Any:
+            if resizing:
+                pixels = self.left @ pixels @ self.right
             if words:
                 pixels = (pixels - self.mean) / self.std
             return activation(self.model(pixels))

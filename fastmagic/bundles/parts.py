@@ -255,7 +255,7 @@ def _is_sensible(name: str, value: Any, most: int) -> bool:
         sides = value if isinstance(value, list) else [value]
         return 1 <= len(sides) <= 2 and all(type(side) is int and 1 <= side <= most for side in sides)
     if name in _SWITCHES:
-        return isinstance(value, bool)
+        return isinstance(value, bool) or (name == "align_corners" and value is None)  # PyTorch's word for its default
     if name in _WORDS:
         return isinstance(value, str) and len(value) < 40
     if name in _SEVERAL:

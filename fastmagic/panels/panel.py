@@ -207,7 +207,7 @@ class Panel(anywidget.AnyWidget):
         bundle: dict[str, Any] = {
             "text/plain": still.text,
             "text/html": f'{CSS}<div class="fastmagic fastmagic-panel" data-fastmagic-panel="{self.panel_id}" '
-            f'aria-label="{label}"><div class="fastmagic-still">{still.html}</div></div>',
+            f'data-fastmagic-module="{self.module}" aria-label="{label}"><div class="fastmagic-still">{still.html}</div></div>',
         }
         if still.png is not None:
             bundle["image/png"] = base64.b64encode(still.png).decode()

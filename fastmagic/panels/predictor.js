@@ -12,10 +12,10 @@ const PART = 1 << 20;
 const TOPS = [1, 3, 5, 10, 20, 100];
 
 /** @param {number} share */
-const percent = (share) => `${(100 * share).toFixed(1)}%`;
+export const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
 /** @param {PanelView} panel @param {Content} state */
-function build(panel, state) {
+export function build(panel, state) {
   const pictures = state.kind === "picture";
   const rows = state.kind === "row";
   /** @type {Map<number, string>} */
@@ -418,6 +418,7 @@ function build(panel, state) {
     progress.hidden = false;
     say(before ? `${before} before you` : "Your turn");
   });
+  panel.on("doing", ({ text: words }) => { progress.hidden = false; say(words); });
   panel.on("changed", (content) => {
     take(content);
     panel.settled();

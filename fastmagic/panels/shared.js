@@ -2,7 +2,7 @@
 // What the panels share: requests to the kernel, the place in the page, errors, DOM helpers. Python puts it in front of
 // each panel's own module (panel.py, source_of).
 
-/** @typedef {{get(name: string): any, send(content: any, callbacks?: any, buffers?: any): void, on(name: string, fn: Function): void, off(name?: string | null, fn?: Function | null): void}} Model */
+/** A widget's model, or what answers in its place (`alone`: there is no kernel). @typedef {{alone?: boolean, get(name: string): any, send(content: any, callbacks?: any, buffers?: any): void, on(name: string, fn: Function): void, off(name?: string | null, fn?: Function | null): void}} Model */
 /** @typedef {Record<string, any>} Content */
 
 /** The styles of the panel that this module is part of: Python writes them here. */
@@ -166,7 +166,7 @@ export class PanelView {
       this.model.send({ id, ask: what, content }, undefined, buffers);
       if (!this.nudging) this._nudge(3000);
       // What the panel asks by itself may wait for a long cell; what the reader asks for is missed.
-      if (what !== "settled" && what !== "look") setTimeout(() => this.waiting.has(id) && this._heard(false), PATIENCE);
+      if (what !== "settled" && what !== "look" && !this.model.alone) setTimeout(() => this.waiting.has(id) && this._heard(false), PATIENCE);
     });
   }
 
@@ -227,7 +227,7 @@ export class PanelView {
   _nudge(after) {
     this.nudging = setTimeout(() => {
       this.nudging = 0;
-      if (this.closed || !this.waiting.size) return;
+      if (this.closed || this.model.alone || !this.waiting.size) return;
       try {
         this.model.send({}); // asks nothing
       } catch {

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import FastmagicError, NotFoundError, unwritable
-from . import deck
+from . import deck, in_page
 
 HERE = Path(__file__).parent
 EXTRA = "Install it with: pip install 'fastmagic[slides]'"
+LARGE = 25_000_000  # bytes of a page, which is what some hosts take
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -33,7 +34,12 @@ class Written(NamedTuple):
 
 
 def write(
-    notebook_file: str | Path, to: str | Path | None = None, *, theme: str = "light", notes: bool = True
+    notebook_file: str | Path,
+    to: str | Path | None = None,
+    *,
+    theme: str = "light",
+    notes: bool = True,
+    live: str | Path | None = None,
 ) -> Written:
     """Write a notebook's slides as one HTML file that opens without internet, a kernel or an installation.
 
@@ -46,6 +52,8 @@ def write(
         to: the file; default: beside the notebook, `NAME.slides.html`.
         theme: "light" or "dark".
         notes: put the speaker's notes inside, which S shows to whoever has the file.
+        live: a bundle of pictures that the page predicts with by itself, in the browser: the predictor panel among its slides
+            comes to life, or a slide with one is added. "" takes the one that the notebook exports.
 
     Raises:
         FastmagicError: a part of Jupyter is missing, it has no slides, or the file cannot be written.
@@ -64,9 +72,15 @@ def write(
         raise NotFoundError(f"There is no folder '{to.parent}' to write to.", "Make it, or name another file.")
     if not notes:
         notebook.cells = [cell for cell in notebook.cells if deck.slide_type(cell) != "notes"]
+    scripts = ""
+    if live is not None:
+        model = live or in_page.model_of(notebook, notebook_file)
+        scripts = in_page.scripts_of(model, in_page.place(notebook))
     remarks = list(_without_kernel(notebook))
-    page = page_of(notebook, notebook_file, theme)
+    page = page_of(notebook, notebook_file, theme, scripts)
     remarks += _from_elsewhere(page)
+    if len(page) > LARGE:
+        remarks.append(f"It has {len(page) / 1e6:.0f} MB; some hosts take files up to {LARGE / 1e6:.0f}.")
     try:
         to.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -74,13 +88,14 @@ def write(
     return Written(to, len(deck.sections(list(map(deck.slide_type, notebook.cells)))), remarks)
 
 
-def page_of(notebook: Any, file: Path, theme: str = "light") -> str:
+def page_of(notebook: Any, file: Path, theme: str = "light", scripts: str = "") -> str:
     """Return the page of a notebook's slides.
 
     Args:
         notebook: the notebook; it is changed.
         file: where it lies, for the pictures beside it.
         theme: "light" or "dark".
+        scripts: what else the page runs.
 
     Raises:
         FastmagicError: a part of Jupyter is missing.
@@ -124,6 +139,7 @@ def page_of(notebook: Any, file: Path, theme: str = "light") -> str:
         "deck": {
             **_reveal(),
             "css": (HERE / "deck.css").read_text("utf8"),
+            "scripts": scripts,
             "turning_js": (HERE / "nbextensions" / "fastmagic_slides" / "high_slides.js").read_text("utf8"),
         },
     }

@@ -28,7 +28,8 @@ def both(learn, again, files) -> None:
 
 
 def validation(learn) -> list[Path]:
-    return [Path(file) for file in learn.dls.valid_ds.items["file"]]
+    items = learn.dls.valid_ds.items
+    return [Path(file) for file in (items["file"] if hasattr(items, "columns") else items)]
 
 
 @pytest.mark.parametrize("y", ["class", "classes", "numbers"])
@@ -85,6 +86,16 @@ def test_what_batches_go_through_and_augmentation_stays_at_home(learner, tmp_pat
     learn = learner(item_tfms=Resize(48), batch_tfms=tfms)
     made = export(learn, tmp_path / "it.fastmagic")
     assert [name for name, _ in made.description["batch_tfms"]] == ["IntToFloatTensor", "AffineCoordTfm", "Normalize"]
+    both(learn, load(made.file), validation(learn)[:4])
+
+
+def test_what_was_trained_on_smaller_pictures_than_it_is_given(shapes: Path, tmp_path: Path):
+    from fastai.vision.all import Resize
+
+    dls = fastmagic.datablock(shapes, item_tfms=Resize(128))
+    learn = fastmagic.train(dls, "tiny", epochs=1, checks=False)
+    made = export(learn, tmp_path / "it.fastmagic")
+    assert ["AffineCoordTfm", 96] in [[name, words.get("size")] for name, words in made.description["batch_tfms"]]
     both(learn, load(made.file), validation(learn)[:4])
 
 

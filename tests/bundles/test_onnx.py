@@ -45,12 +45,30 @@ def test_it_answers_as_the_learner(learner, tmp_path: Path, arch: str, y: str):
     assert said["item_tfms"][0][1]["size"] == [side, side]
 
 
-def test_what_has_no_onnx_form_is_told(learner, tmp_path: Path, monkeypatch):
-    from fastai.vision.all import aug_transforms
+@pytest.mark.parametrize(("given", "size"), [(None, 32), (None, 15), (True, (24, 36)), (None, 80)])
+def test_batches_are_resized_in_the_graph(learner, tmp_path: Path, given: bool | None, size):
+    from fastai.vision.all import AffineCoordTfm, Normalize, Resize, aug_transforms, imagenet_stats
+    from PIL import Image
 
     pytest.importorskip("onnxscript")
-    with pytest.raises(FastmagicError, match="AffineCoordTfm changes the size"):
-        export(learner(batch_tfms=aug_transforms(size=32)), tmp_path / "it", onnx=True)
+    resizing = [AffineCoordTfm(size=size)] if given is None else aug_transforms(size=size)
+    learn = learner(
+        item_tfms=Resize((48, 40), method="squish"), batch_tfms=[*resizing, Normalize.from_stats(*imagenet_stats)]
+    )
+    session = session_of(export(learn, tmp_path / "it", onnx=True).file)
+    files = [Path(file) for file in learn.dls.valid_ds.items["file"]][:8]
+    pictures = [Image.open(file).convert("RGB").resize((40, 48), Image.Resampling.BILINEAR) for file in files]
+    pixels = np.stack([np.asarray(picture, np.float32).transpose(2, 0, 1) / 255 for picture in pictures])
+    wanted = np.array([answers(learn, file) for file in files])
+    np.testing.assert_allclose(session.run(None, {"pixels": pixels})[0].reshape(wanted.shape), wanted, atol=2e-4)
+
+
+def test_what_has_no_onnx_form_is_told(learner, tmp_path: Path, monkeypatch):
+    from fastai.vision.all import RandomResizedCropGPU
+
+    pytest.importorskip("onnxscript")
+    with pytest.raises(FastmagicError, match="RandomResizedCropGPU changes the size"):
+        export(learner(batch_tfms=RandomResizedCropGPU(32)), tmp_path / "it", onnx=True)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(FastmagicError, match=r"onnxruntime is missing\.\npip install 'fastmagic\[onnx\]'"):
         export(learner(), tmp_path / "it", onnx=True)
