@@ -93,8 +93,8 @@ def _add_slides(commands: Any) -> None:
         nargs="?",
         const="",
         metavar="MODEL",
-        help="of --static: the page predicts by itself, in the browser, with this bundle of pictures (default: the one that "
-        "the notebook exports)",
+        help="of --static, after NOTEBOOK: the page predicts by itself, in the browser, with this bundle of pictures (default: "
+        "the one that the notebook exports)",
     )
     slides.add_argument("--port", type=int, default=0, help="of the server (default: a free one)")
     slides.add_argument("--no-open", action="store_true", help="do not open a browser")

@@ -23,7 +23,7 @@ from .parts import wrong
 FORMAT, SUFFIX = 1, ".fastmagic"
 DESCRIPTION, WEIGHTS, CARD, EXAMPLE, ONNX = "bundle.json", "model.safetensors", "README.md", "example.png", "model.onnx"
 # Bytes of each entry at most, unpacked. The largest that timm has are some 10 GB.
-LIMITS = {DESCRIPTION: 4_000_000, WEIGHTS: 20_000_000_000, CARD: 1_000_000, EXAMPLE: 20_000_000, ONNX: 2_000_000_000}
+LIMITS = {DESCRIPTION: 4_000_000, WEIGHTS: 20_000_000_000, CARD: 1_000_000, EXAMPLE: 20_000_000}
 
 
 def is_bundle(file: Path) -> bool:

@@ -79,12 +79,17 @@ def onnx_of(learn: Any, said: dict[str, Any]) -> bytes:
 
 
 def _side(said: dict[str, Any]) -> tuple[int, int]:
-    """Return height and width of the pictures that the model gets."""
+    """Return height and width of the pictures that the file takes."""
+    return _sized(said) or (224, 224)
+
+
+def _sized(said: dict[str, Any]) -> tuple[int, int] | None:
+    """Return height and width that the item transforms give, `None` where these leave pictures as they are."""
     for name, words in reversed(said["item_tfms"]):
         if name != "ToTensor" and isinstance(words.get("size"), list):
             height, width = words["size"]
             return int(height), int(width)
-    return 224, 224
+    return None
 
 
 @contextlib.contextmanager
@@ -109,13 +114,19 @@ def _resizing(said: dict[str, Any], side: tuple[int, int]) -> list[Any]:
 
     from .parts import transforms
 
-    found = [one for one in said["batch_tfms"] if one[0] == "AffineCoordTfm"]
+    found = transforms([one for one in said["batch_tfms"] if one[0] == "AffineCoordTfm"])
     if not found:
         return []
-    (resize,) = transforms(found)
+    if not _sized(said):
+        raise RefusedError(
+            "The pictures may have any size before the batch transform AffineCoordTfm, and the ONNX file needs one.",
+            "Give a size to item_tfms: item_tfms=Resize(224)",
+        )
 
     def resized(pictures: Any) -> Any:
-        return torch.Tensor(resize(TensorImage(pictures), split_idx=1))
+        for resize in found:
+            pictures = resize(TensorImage(pictures), split_idx=1)
+        return torch.Tensor(pictures)
 
     height, width = side
     rows = [resized(part[:, None, :, None].expand(-1, 1, -1, width)) for part in torch.eye(height).split(16)]

@@ -11,6 +11,9 @@ from typing import Any
 from ..errors import AnswerError, did_you_mean, few
 from .predictions import short
 
+LONGEST = 200  # letters of a value
+MOST = 3e38  # of numbers of 32 bits
+
 
 @dataclass(frozen=True)
 class Column:
@@ -64,17 +67,45 @@ def row_of(columns: list[Column], given: Mapping[str, Any]) -> dict[Any, Any]:
     """
     row: dict[Any, Any] = {}
     for column in columns:
-        text = given.get(str(column.name))
-        text = "" if text is None else str(text).strip()
+        text = written(given.get(str(column.name)))
+        if len(text) > LONGEST:
+            raise AnswerError(f"{column.name}: {len(text):,} letters are no value of it.", "Give a number or a name.")
         if column.choices is None:
-            row[column.name] = _number(column, text)
+            row[column.name] = _number(column, text.strip())
             continue
-        known = {str(choice): choice for choice in column.choices}
-        if text and text not in known:
+        known = {written(choice): choice for choice in column.choices}
+        known = {
+            **{name.strip(): choice for name, choice in known.items()},
+            **known,
+        }  # " Private" is typed as "Private"
+        if text.strip() and text not in known:
             hint = did_you_mean(text, known) or f"It knows {few(known, 8)}."
             raise AnswerError(f"{column.name}: the model does not know {short(text)!r}.", hint)
-        row[column.name] = known[text] if text else None
+        row[column.name] = known[text] if text.strip() else None
     return row
+
+
+def is_gap(value: Any) -> bool:
+    """Tell whether a value of a row stands for none: `None`, NaN, and fastai's own word for it."""
+    return value is None or value != value or (isinstance(value, str) and value == "#na#")
+
+
+def written(value: Any) -> str:
+    """Return a value as a form has it: a number in the fewest digits that are the same number to fastai, in 32 bits.
+
+    >>> written(4.62243652344), written(2.0), written(None)
+    ('4.6224365', '2', '')
+    """
+    if is_gap(value):
+        return ""
+    import numpy as np
+
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, float) or not abs(value) < 1e15:
+        return str(value)
+
+    return str(np.format_float_positional(np.float32(value), trim="-"))
 
 
 def _number(column: Column, text: str) -> float:
@@ -91,6 +122,8 @@ def _number(column: Column, text: str) -> float:
         number = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     except ValueError:
         number = math.nan
+    if MOST < abs(number) < math.inf:
+        raise AnswerError(f"{column.name}: {short(text)} is more than fastai can count to.", "Write it like 12.5.")
     if not math.isfinite(number):
         raise AnswerError(f"{column.name}: {short(text)!r} is no number.", "Write it like 12.5.")
     return number

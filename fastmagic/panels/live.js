@@ -1,6 +1,7 @@
 // @ts-check
 // The predictor in a page without a kernel: what panels ask is answered here, by the model's ONNX file, which ONNX Runtime
-// runs in the browser. Pictures are cut and resized as Pillow does it, to the bit, so that the model sees what it learned from.
+// runs in the browser. Pictures are cut and resized as Pillow does it, to the bit, so that the model sees what it learned from;
+// but transparent ones, whose hidden colours a canvas does not keep, and those beyond MOST_PIXELS, which the browser makes smaller.
 import { build, percent } from "./predictor.js";
 import { definePanel, h, STYLES } from "./shared.js";
 
@@ -184,10 +185,10 @@ function small(canvas, side) {
 /** @param {string} id of a script that holds bytes, packed @returns {Promise<ArrayBuffer>} */
 async function unpacked(id) {
   const script = /** @type {HTMLElement} */ (document.getElementById(id));
-  const packed = await fetch(`data:application/gzip;base64,${script.textContent}`);
-  script.remove(); // it is needed once, and large
-  const stream = /** @type {ReadableStream} */ (packed.body).pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
+  const letters = atob(script.textContent ?? "");
+  const packed = new Uint8Array(letters.length); // `fetch` takes addresses of this length in few browsers
+  for (let at = 0; at < packed.length; at++) packed[at] = letters.charCodeAt(at);
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 /** @type {Promise<any> | null} */
@@ -203,8 +204,13 @@ function session() {
     ort = await import(code);
     ort.env.wasm.numThreads = 1; // more need headers that a file has not
     ort.env.wasm.wasmBinary = await unpacked("fastmagic-wasm");
-    return ort.InferenceSession.create(new Uint8Array(await unpacked("fastmagic-model")), { executionProviders: ["wasm"] });
-  })();
+    const begun = await ort.InferenceSession.create(new Uint8Array(await unpacked("fastmagic-model")), { executionProviders: ["wasm"] });
+    for (const id of ["fastmagic-onnxruntime", "fastmagic-wasm", "fastmagic-model"]) document.getElementById(id)?.remove(); // large
+    return begun;
+  })().catch((error) => {
+    starting = null; // the next picture tries again
+    throw new Error(`The model does not start in this browser.\n${error?.message ?? error}`);
+  });
   return starting;
 }
 

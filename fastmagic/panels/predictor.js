@@ -53,7 +53,7 @@ export function build(panel, state) {
     /** @type {[string, any][]} */
     const failed = [];
     const slow = setInterval(() => {
-      if (Date.now() - heard > 4000) doing.textContent = `${doingNow}: no answer yet, the kernel is still at it, busy with a cell, or gone`;
+      if (!panel.model.alone && Date.now() - heard > 4000) doing.textContent = `${doingNow}: no answer yet, the kernel is still at it, busy with a cell, or gone`;
     }, 500);
     let task;
     while ((task = waiting.shift())) {
@@ -219,7 +219,7 @@ export function build(panel, state) {
     panel.root.classList.remove("fm-pr-over");
     const data = /** @type {DataTransfer} */ (event.dataTransfer);
     if ([...data.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory)) {
-      panel.error(new Error("A folder cannot be dropped here.\nDrop the files in it, or predict it as a whole: %predict photos/"));
+      panel.error(new Error("A folder cannot be dropped here.\nDrop the files in it."));
     } else if (data.files.length) predictFiles(data.files);
     else if (!pasteText((data.getData("text/uri-list") || data.getData("text/plain")).split("\n")[0])) {
       panel.error(new Error("What was dropped is no picture.\nSave it as a file first."));
@@ -313,7 +313,7 @@ export function build(panel, state) {
         past.map((entry) => h("li", {}, tile(thumbnails.get(entry.number), [pictures ? "" : entry.name, entry.decision], `${entry.name}: ${entry.decision}`, {
           "data-number": entry.number,
           "aria-current": entry.number === shown?.number ? "true" : null,
-          onclick: () => panel.run(() => panel.ask("show", { number: entry.number })),
+          onclick: () => { refill = true; panel.run(() => panel.ask("show", { number: entry.number })); },
         })))));
     if (focused) /** @type {HTMLElement | null} */ (strip.querySelector(`[data-number="${focused}"]`))?.focus({ preventScroll: true });
   }
@@ -334,9 +334,13 @@ export function build(panel, state) {
     past = content.history;
     for (const entry of past) if (entry.thumbnail) thumbnails.set(entry.number, entry.thumbnail.url);
     if ("shown" in content) {
+      const before = shown?.number;
       shown = content.shown;
       if (pictures) drawPicture();
-      else if (shown && rows) { if (!asking) fill(shown.row); }
+      else if (shown && rows) { // what the reader is writing stays, unless another row is shown
+        if (!asking && (refill || shown.number !== before)) fill(shown.row);
+        refill = false;
+      }
       else if (shown && text && text.value !== shown.text) text.value = shown.text;
       drawAnswer();
     }
@@ -350,6 +354,7 @@ export function build(panel, state) {
   // ---------------------------------------------------------------- the whole
 
   let asking = false;
+  let refill = false;
   /** @type {[string, any][]} */
   const inputs = state.fields.map((/** @type {Content} */ field, /** @type {number} */ index) => [field.name, inputOf(field, `${panel.id}-${index}`)]);
   /** @param {Content} row */

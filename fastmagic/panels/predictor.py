@@ -17,9 +17,9 @@ from ..bundles.tables import rows_of
 from ..data.download import Policy, is_url
 from ..data.items import item_list, item_source
 from ..data.opening import image_class, no_such_file, open_image
-from ..errors import AnswerError, FastmagicError, RefusedError, few
+from ..errors import AnswerError, FastmagicError, RefusedError, did_you_mean, few
 from ..kinds import TABLE
-from ..learning.columns import Column, columns_of, row_of
+from ..learning.columns import Column, columns_of, is_gap, row_of, written
 from ..learning.forward import Target, Transforms, runs_on_transforms, target_of
 from ..learning.learner_file import as_learner
 from ..learning.predict import predict
@@ -88,7 +88,7 @@ def predictor(
         top: how many classes are shown; the panel's reader can change it.
         title, description: plain text above the panel; of what comes from a bundle by default what that says.
         examples: what is offered as "Try one": files, bytes, PIL images or arrays; for models of texts, texts, of tables,
-            rows as dicts. Left out, 4 pictures or rows of the learner's validation set, where it has its data, else the
+            rows as dicts, a column left out being as usual. Left out, 4 pictures or rows of the learner's validation set, where it has its data, else the
             bundle's example; `[]` for none.
         allow_url: as in `fastmagic.predict`. Where strangers use the panel, "public": else they can have this
             machine ask addresses inside its network. `None` fetches nothing.
@@ -328,8 +328,8 @@ class Predictor(Panel):
         usual = self._examples[0].item.get(column.name, column.usual) if self._examples else column.usual
         return {
             "name": str(column.name),
-            "choices": None if column.choices is None else [str(choice) for choice in column.choices],
-            "value": _plain(usual),
+            "choices": None if column.choices is None else [written(choice) for choice in column.choices],
+            "value": written(usual),
         }
 
     def on_row(self, row: dict[str, Any]) -> None:
@@ -432,7 +432,7 @@ class Predictor(Panel):
             "number": entry.number,
             "name": entry.name,
             "text": entry.text,
-            "row": None if entry.row is None else {str(name): _plain(value) for name, value in entry.row.items()},
+            "row": None if entry.row is None else {str(name): written(value) for name, value in entry.row.items()},
             "preview": entry.preview,
             "decision": _words(said.label),
             "probability": said.probability,
@@ -455,9 +455,13 @@ class Predictor(Panel):
             if self._takes == "row":
                 if not isinstance(item, Mapping):
                     raise AnswerError(f"A {type(item).__name__} is no row.", "Give dicts: examples=[{'age': 30}].")
-                row = row_of(
-                    self._columns, {str(name): None if _empty(value) else value for name, value in item.items()}
-                )
+                usual = {str(column.name): column.usual for column in self._columns}
+                given = {str(name): value for name, value in item.items()}
+                for name in given.keys() - usual.keys():
+                    raise AnswerError(
+                        f"The model has no column {name!r}.", did_you_mean(name, usual) or f"It has {few(usual, 8)}."
+                    )
+                row = row_of(self._columns, {**usual, **given})
                 yield _Example(row, _row_name(row))
                 continue
             if self._kind is None:
@@ -473,6 +477,8 @@ class Predictor(Panel):
         """Return those that nobody gave by hand, without what the form cannot show, such as a category unseen in training."""
         found: list[_Example] = []
         for example in examples:
+            if isinstance(example, Mapping):
+                example = {column.name: example.get(column.name) for column in self._columns}
             with contextlib.suppress(FastmagicError):
                 found += self._given([] if example is None else [example])
         return found
@@ -611,26 +617,13 @@ def takes(learn: Any) -> Literal["picture", "text", "row"]:
 
 
 def _row_text(row: Mapping[Any, Any]) -> str:
-    return ", ".join(f"{name} {_plain(value)}" for name, value in row.items() if not _empty(value))
+    return ", ".join(f"{name} {written(value)}" for name, value in row.items() if not is_gap(value))
 
 
 def _row_name(row: Mapping[Any, Any]) -> str:
     """Return the beginning of a row, as its name."""
-    words = ", ".join(_plain(value) for value in row.values() if not _empty(value))
+    words = ", ".join(written(value) for value in row.values() if not is_gap(value))
     return words if len(words) <= 48 else f"{words[:47].rstrip(', ')}…"
-
-
-def _plain(value: Any) -> str:
-    """Return a value as it is written in the form, a number with as many digits as fastai's 32 bits carry."""
-    if _empty(value):
-        return ""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.7g}"
-
-
-def _empty(value: Any) -> bool:
-    return value is None or value != value or (isinstance(value, str) and value == "#na#")  # fastai's word for a gap
 
 
 def _turned(picture: Any) -> bool:

@@ -206,6 +206,10 @@ def beside(tmp_path: Path, shapes: Path) -> Path:
     for notebook in ROOT.glob("notebooks/app_*.ipynb"):
         shutil.copy(notebook, tmp_path)
     shutil.copytree(shapes, tmp_path / "my shapes")
+    for number, file in enumerate(sorted(shapes.rglob("*.png"))):
+        place = tmp_path / "split" / ("valid" if number % 6 == 0 else "train") / file.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
     return tmp_path
 
 
@@ -229,15 +233,20 @@ def test_a_model_is_trained_looked_at_and_taken_home(browser: Browser, beside: P
         page.get_by_role("button", name="Export").click()
         with page.expect_download() as download:
             page.get_by_role("link", name="Download disc__or_square.fastmagic").click()
-        assert Path(download.value.path()).read_bytes() == (beside / "disc__or_square.fastmagic").read_bytes()
+        (written,) = beside.glob("disc__or_square-*.fastmagic")
+        assert Path(download.value.path()).read_bytes() == written.read_bytes()
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
         page.get_by_label("Which class is each?").select_option("how its file name begins")
-        page.get_by_label("What is held back?").select_option("the folder called valid")
+        page.get_by_label("What is held back?").select_option("what is in the folder called valid")
         page.get_by_role("button", name="Show the data").click()
         expect(page.get_by_text("There are no such folders")).to_be_visible()
         assert "Traceback" not in page.content()
+        page.get_by_label("Where are the items?").select_option("split")
+        page.get_by_label("Which class is each?").select_option("the folder it is in")
+        page.get_by_role("button", name="Show the data").click()
+        expect(page.get_by_text("100 + 20 photos, 2 classes")).to_be_visible()
         page.close()
-    assert fastmagic.load(beside / "disc__or_square.fastmagic").dls.vocab == ["disc", "square"]
+    assert fastmagic.load(written).dls.vocab == ["disc", "square"]
 
 
 def test_a_folder_is_cleaned(browser: Browser, beside: Path):

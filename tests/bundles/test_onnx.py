@@ -51,7 +51,7 @@ def test_batches_are_resized_in_the_graph(learner, tmp_path: Path, given: bool |
     from PIL import Image
 
     pytest.importorskip("onnxscript")
-    resizing = [AffineCoordTfm(size=size)] if given is None else aug_transforms(size=size)
+    resizing = [AffineCoordTfm(size=size)] if given is None else [*aug_transforms(size=30), AffineCoordTfm(size=size)]
     learn = learner(
         item_tfms=Resize((48, 40), method="squish"), batch_tfms=[*resizing, Normalize.from_stats(*imagenet_stats)]
     )
@@ -64,9 +64,11 @@ def test_batches_are_resized_in_the_graph(learner, tmp_path: Path, given: bool |
 
 
 def test_what_has_no_onnx_form_is_told(learner, tmp_path: Path, monkeypatch):
-    from fastai.vision.all import RandomResizedCropGPU
+    from fastai.vision.all import AffineCoordTfm, RandomResizedCropGPU, ToTensor
 
     pytest.importorskip("onnxscript")
+    with pytest.raises(FastmagicError, match="any size before the batch transform AffineCoordTfm"):
+        export(learner(item_tfms=ToTensor(), batch_tfms=AffineCoordTfm(size=32)), tmp_path / "it", onnx=True)
     with pytest.raises(FastmagicError, match="RandomResizedCropGPU changes the size"):
         export(learner(batch_tfms=RandomResizedCropGPU(32)), tmp_path / "it", onnx=True)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

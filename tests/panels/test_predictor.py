@@ -459,9 +459,48 @@ def test_a_row_with_a_gap_where_the_form_has_a_list_is_an_example_too():
     assert panel.state()["shown"]["row"] == {"kind": "", "size": "20"}
 
 
+def test_categories_that_are_numbers_or_begin_with_a_space():
+    import pandas as pd
+    from fastai.tabular.all import Categorify, Normalize, TabularDataLoaders, tabular_learner
+
+    frame = pd.DataFrame(
+        {
+            "floor": [1.0, 2.0] * 20,
+            "work": [" Private", " State"] * 20,
+            "size": np.linspace(0, 2e6, 40),
+            "dear": ["no", "yes"] * 20,
+        }
+    )
+    dls = TabularDataLoaders.from_df(
+        frame, cat_names=["floor", "work"], cont_names=["size"], y_names="dear", bs=8, num_workers=0,
+        procs=[Categorify, Normalize], valid_idx=list(range(8)),
+    )  # fmt: skip
+    learn = tabular_learner(dls)
+    panel = fastmagic.predictor(learn)
+    state = panel.state()
+    assert len(state["examples"]) == 4
+    assert all(field["choices"] is None or field["value"] in field["choices"] for field in state["fields"])
+    wanted = fastmagic.predict({"floor": 2.0, "work": " State", "size": 1234567.9}, learn).probabilities
+    for work in (" State", "State"):
+        panel.on_row(row={"floor": "2", "work": work, "size": "1234567.9"})
+        assert panel.last.probabilities == pytest.approx(wanted, abs=1e-6)
+    assert panel.state()["shown"]["row"] == {"floor": "2", "work": " State", "size": "1234567.9"}
+
+
+def test_examples_of_rows_may_leave_columns_out_but_not_invent_them(of_rows):
+    panel = fastmagic.predictor(of_rows, examples=[{"floor": 2}])
+    panel.on_example(index=0)
+    assert panel.state()["shown"]["row"]["floor"] == "2"
+    assert panel.state()["shown"]["row"]["size"]
+    with pytest.raises(FastmagicError, match=r"The model has no column 'flor'\.\nDid you mean 'floor'"):
+        fastmagic.predictor(of_rows, examples=[{"flor": 2}])
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
+        ({"size": "1e300"}, "size: 1e300 is more than fastai can count to"),
+        ({"floor": "9" * 3_000_000}, "floor: 3,000,000 letters are no value of it"),
         ({"size": "big"}, r"size: 'big' is no number\.\nWrite it like 12\.5"),
         ({"size": "inf"}, "size: 'inf' is no number"),
         ({"size": "1,250"}, r"size: '1,250' can be read in two ways\.\nWrite 1250 or 1\.250"),

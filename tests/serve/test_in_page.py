@@ -70,7 +70,7 @@ def test_weights_in_16_bits_answer_alike(bundle: Path):
 @pytest.mark.usefixtures("stands_in")
 def test_the_page_says_what_it_needs_and_nothing_that_ends_its_scripts(shapes: Path, tmp_path: Path):
     file = made(shapes, tmp_path / "it.fastmagic", title="</script><script>alert(1)</script>", description="<!-- <b>")
-    scripts = in_page.scripts_of(file, "abc")  # makes the ONNX file, which the bundle lacks
+    scripts = in_page.scripts_of(file, "abc")
     said = json.loads(re.search(r'id="fastmagic-live">(.*?)</script>', scripts)[1])  # type: ignore[index]
     assert said["panel"] == "abc"
     assert said["state"]["title"] == "</script><script>alert(1)</script>"
@@ -82,7 +82,7 @@ def test_the_page_says_what_it_needs_and_nothing_that_ends_its_scripts(shapes: P
 
 @pytest.mark.usefixtures("stands_in")
 def test_the_model_that_the_notebook_exports_is_taken(bundle: Path, tmp_path: Path, capsys):
-    file = notebook(tmp_path, "%export learn birds --onnx", "%export learn 'my shapes.fastmagic' --check", "1 + 1")
+    file = notebook(tmp_path, "%export learn birds", "%export --onnx 'my shapes.fastmagic' --check  # at last", "1 + 1")
     assert cli.main(["slides", str(file), "--static", "--live", "--no-open"]) == 1
     assert "'it.ipynb' exports 'my shapes.fastmagic', and no such file is beside it." in capsys.readouterr().err
     (tmp_path / "my shapes.fastmagic").write_bytes(bundle.read_bytes())
@@ -113,6 +113,18 @@ def test_what_cannot_be_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert cli.main(["slides", "it.ipynb", "--no-open", *words]) == 1
     assert re.search(said, capsys.readouterr().err)
     assert [file.name for file in tmp_path.iterdir()] == ["it.ipynb"]
+
+
+def test_a_panel_that_is_not_among_the_slides_is_left_alone(bundle: Path):
+    cells = []
+    for kind in ("skip", "notes", "slide"):
+        cells.append(v4.new_code_cell("%predict", metadata={"slideshow": {"slide_type": kind}}))
+        cells[-1].outputs = [v4.new_output("display_data", data=fastmagic.predictor(bundle).forms())]
+    shown = cells[2].outputs[0].data["text/html"]
+    assert f'data-fastmagic-panel="{in_page.place(v4.new_notebook(cells=cells))}"' in shown
+    found = v4.new_notebook(cells=cells[:2])
+    assert in_page.place(found) == "live"
+    assert len(found.cells) == 3
 
 
 @pytest.mark.usefixtures("stands_in")
