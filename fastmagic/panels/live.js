@@ -246,7 +246,7 @@ function described(entry, state, model) {
   const ranked = answers.map((share, index) => /** @type {[string, number]} */ ([String(classes[index]), share])).sort((a, b) => b[1] - a[1]);
   const [[best, share], second] = ranked;
   if (kind === "classes") {
-    const given = ranked.filter(([, p]) => p >= threshold).map(([label]) => label);
+    const given = classes.filter((/** @type {any} */ _, /** @type {number} */ index) => answers[index] >= threshold).map(String);
     return {
       ...about, threshold, decision: given.join(", ") || "none of the labels", probability: null,
       bars: ranked.slice(0, Math.max(state.top, given.length)).map(([label, p]) => [label, p, p >= threshold]),
