@@ -19,8 +19,8 @@ def onnx_of(learn: Any, said: dict[str, Any]) -> bytes:
     """Return a learner's model as an ONNX file that was run by onnxruntime, and answered as the learner does.
 
     Its input `pixels` is float32, n x channels x height x width, 0 to 1, RGB, after what `item_tfms` say; resizing of
-    batches, normalisation and what makes probabilities of outputs are in the graph, so that its output `answers` is what `predict` says, n x classes.
-    The file's metadata `fastmagic` has the classes and the item transforms.
+    batches, normalisation and what makes probabilities of outputs are in the graph, so that its output `answers` is what
+    `predict` says, n x classes. The file's metadata `fastmagic` has the classes and the item transforms.
 
     Raises:
         FastmagicError: a package is missing, the model has no ONNX form, or answers otherwise there.

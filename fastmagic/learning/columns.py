@@ -73,15 +73,13 @@ def row_of(columns: list[Column], given: Mapping[str, Any]) -> dict[Any, Any]:
         if column.choices is None:
             row[column.name] = _number(column, text.strip())
             continue
-        known = {written(choice): choice for choice in column.choices}
-        known = {
-            **{name.strip(): choice for name, choice in known.items()},
-            **known,
-        }  # " Private" is typed as "Private"
-        if text.strip() and text not in known:
-            hint = did_you_mean(text, known) or f"It knows {few(known, 8)}."
+        exact = {written(choice): choice for choice in column.choices}
+        known = {name.strip(): choice for name, choice in exact.items()} | exact  # " Private" is typed as "Private"
+        text = text if text in known else text.strip()
+        if text and text not in known:
+            hint = did_you_mean(text, known) or f"It knows {few(exact, 8)}."
             raise AnswerError(f"{column.name}: the model does not know {short(text)!r}.", hint)
-        row[column.name] = known[text] if text.strip() else None
+        row[column.name] = known[text] if text else None
     return row
 
 
@@ -104,7 +102,6 @@ def written(value: Any) -> str:
         value = value.item()
     if not isinstance(value, float) or not abs(value) < 1e15:
         return str(value)
-
     return str(np.format_float_positional(np.float32(value), trim="-"))
 
 

@@ -88,8 +88,8 @@ def predictor(
         top: how many classes are shown; the panel's reader can change it.
         title, description: plain text above the panel; of what comes from a bundle by default what that says.
         examples: what is offered as "Try one": files, bytes, PIL images or arrays; for models of texts, texts, of tables,
-            rows as dicts, a column left out being as usual. Left out, 4 pictures or rows of the learner's validation set, where it has its data, else the
-            bundle's example; `[]` for none.
+            rows as dicts, a column left out being as usual. Left out, 4 pictures or rows of the learner's validation set,
+            where it has its data, else the bundle's example; `[]` for none.
         allow_url: as in `fastmagic.predict`. Where strangers use the panel, "public": else they can have this
             machine ask addresses inside its network. `None` fetches nothing.
         upright: phones store photos on their side, with an EXIF tag that says how to turn them. fastai ignores the

@@ -172,7 +172,7 @@ def scripts_of(model: str | Path, panel: str) -> str:
     if not file.is_file():
         raise no_such_file(file.absolute())
     if not archive.is_bundle(file):
-        raise AnswerError(f"'{file.name}' is no bundle.", "Write one: %export learn birds.fastmagic --onnx")
+        raise AnswerError(f"'{file.name}' is no bundle.", "Write one: %export learn birds.fastmagic")
     learn = load(file)
     said = learn.bundle
     if said["kind"] != "images":
