@@ -58,7 +58,7 @@ class Exported:
         )
 
     def _repr_html_(self) -> str:
-        return f'<div class="fastmagic"><pre style="white-space: pre-wrap">{escape(repr(self))}</pre></div>'
+        return f'<div class="fastmagic"><pre style="white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; background: none">{escape(repr(self))}</pre></div>'
 
 
 def _told(description: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from ..errors import RefusedError
+from ..kinds.table import without_fastais_own_warnings
 from . import parts
 from .parts import Words, plain, wrong
 
@@ -227,7 +228,7 @@ def answers(learn: Any, rows: Any) -> list[list[float]]:
 
     from ..learning.forward import run_loader, undisturbed
 
-    with undisturbed(learn):
+    with undisturbed(learn), without_fastais_own_warnings():
         loader = learn.dls.test_dl(rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows), num_workers=0)
         found = run_loader(learn, loader).activations
     return [[float(value) for value in row] for row in found]

@@ -114,11 +114,11 @@ class Table(Kind):
         frame, splitter = plan.source.value, answers.pop("splitter")
         # Copies: fastai adds the columns that say what was filled in to the lists it is given.
         own = {q: list(v) if isinstance(v, (list, tuple)) else v for q, v in answers.items()}
-        with _without_fastais_own_warnings():
+        with without_fastais_own_warnings():
             return TabularPandas(frame, **own, splits=splitter(frame))
 
     def loaders(self, plan: Plan, data: Any) -> Any:
-        with _without_fastais_own_warnings():
+        with without_fastais_own_warnings():
             return data.dataloaders(path=".", **{name: answer.value for name, answer in plan.loader.items()})
 
     def lines(
@@ -211,7 +211,7 @@ class Table(Kind):
 
 
 @contextmanager
-def _without_fastais_own_warnings() -> Iterator[None]:
+def without_fastais_own_warnings() -> Iterator[None]:
     """Leave out what pandas and torch say of how fastai calls them; nothing a reader can act on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)

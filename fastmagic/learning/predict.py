@@ -23,6 +23,7 @@ from ..data.opening import (
 from ..data.reading import read_table
 from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
 from ..kinds import TABLE
+from ..kinds.table import without_fastais_own_warnings
 from ..progress import Progress, reporting
 from .forward import (
     Target,
@@ -311,7 +312,7 @@ def _predict_by_loader(
     else:
         one = isinstance(item, str)
         items = [item] if one else item
-    with undisturbed(learn):  # a loader draws a random number when it is made
+    with undisturbed(learn), without_fastais_own_warnings():  # a loader draws a random number when it is made
         try:
             loader = learn.dls.test_dl(items, num_workers=0)
         except KeyError as error:

@@ -15,7 +15,7 @@ import nbformat.v4 as v4
 import numpy as np
 import PIL
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from playwright.sync_api import Page, expect
 from test_slides import cell, opened, talk
 
@@ -100,6 +100,7 @@ def test_it_answers_as_the_learner_does(browser: Browser, deck: Path, bundle: Pa
         assert max(gaps) < 0.02
         assert seen == {"disc", "square"}
         page.get_by_role("button", name="Clear").click()
+        expect(page.locator(".fm-pr-decision")).to_have_count(0)
         page.locator(".fm-pr-tile").first.click()  # the bundle's example
         expect(page.locator(".fm-pr-decision")).to_be_visible()
         before = page.evaluate("JSON.stringify(Reveal.getIndices())")
@@ -155,7 +156,9 @@ def test_a_photo_on_its_side_is_judged_upright(browser: Browser, deck: Path, bun
     upright.rotate(90, expand=True).save(file, "JPEG", quality=95, exif=exif)
     with opened(deck, browser) as page:
         last_slide(page)
-        give(page, "side.jpg", file.getvalue())
+        said = give(page, "side.jpg", file.getvalue())
+        wanted = fastmagic.predict(ImageOps.exif_transpose(Image.open(file)), fastmagic.load(bundle))
+        assert said == {"decision": wanted.label, "probability": pytest.approx(wanted.probability, abs=0.02)}
         size = page.locator(".fm-pr-picture img").evaluate("img => img.naturalWidth / img.naturalHeight")
         assert size == pytest.approx(upright.width / upright.height, rel=0.02)
 

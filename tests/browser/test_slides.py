@@ -234,7 +234,9 @@ def test_the_notebooks_own_settings_hold_however_late_it_comes(browser: Browser,
         page = context.new_page()
 
         def late(route: Route):
-            time.sleep(1)  # by then RISE has read everything else
+            time.sleep(
+                1
+            )  # a slow disk, not a wait: RISE, where it does not wait for the notebook, has read all else by then
             route.continue_()
 
         page.route("**/api/contents/**", late)

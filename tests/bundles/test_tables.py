@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,11 @@ def test_words_that_make_no_sense_are_told(bundle: Path, tmp_path: Path, words: 
 def test_forged_descriptions_load_or_say_what_is_wrong(bundle: Path, tmp_path: Path):
     pytest.importorskip("hypothesis")
     forge_descriptions(bundle, tmp_path / "it.fastmagic", 200)
+
+
+def test_a_first_row_in_a_fresh_process_says_nothing_of_fastais_own(learn, tmp_path: Path):
+    file = export(learn, tmp_path / "it.fastmagic").file
+    program = f"import fastmagic; print(fastmagic.predictor({str(file)!r}).state()['kind'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
+    assert done.stdout == "row\n"
+    assert "not writable" not in done.stderr
