@@ -16,9 +16,13 @@ def card_of(said: dict[str, Any]) -> str:
     what, item, things = (
         ("a picture", "'photo.jpg'", "pictures") if pictures else ("a row of a table", "'new.csv'", "rows")
     )
-    tag = ("image" if pictures else "tabular") + ("-classification" if classes else "-regression")
+    masks = target["kind"] == "pixels"
+    answers = "segmentation" if masks else "classification" if classes else "regression"
+    tag = f"{'image' if pictures else 'tabular'}-{answers}"
     tells = (
-        f"Tells apart {few(classes, 12)}"
+        f"Tells of each pixel what it shows: {few(classes, 12)}; it answers"
+        if masks
+        else f"Tells apart {few(classes, 12)}"
         if classes
         else f"Gives {model['outputs']} number{'s' if model['outputs'] > 1 else ''}"
     )
@@ -28,7 +32,13 @@ def card_of(said: dict[str, Any]) -> str:
         "tags: [fastai, fastmagic]", "---", "", f"# {title}", "",
     ]  # fmt: skip
     lines += [card["description"], ""] if card["description"] else []
-    lines += [f"{tells} {where} {what}. A {model['name']} of {model['library']}.", "", "## Use it", "", "```python"]
+    lines += [
+        f"{tells} {where} {what}. {'A unet on' if masks else 'A'} {model['name']} of {model['library']}.",
+        "",
+        "## Use it",
+        "",
+        "```python",
+    ]
     lines += ["import fastmagic", "", "learn = fastmagic.load('FILE')  # numbers and words: nothing in it is run", f"fastmagic.predict({item}, learn)", "```", ""]  # fmt: skip
     lines += ["## How good it is", ""]
     if training["validation"]:

@@ -31,6 +31,8 @@ LIBRARIES = ("fastmagic", "fastai", "timm", "torchvision")
 EXAMPLE_SIDE = 512  # px of the longer side of the example
 SAME, DRIFTED = 1e-4, 1e-2  # of a probability: what rounding makes, and what a reader should hear of
 MOST_CLASSES = 200_000
+MOST_MASK_CLASSES, MOST_TENSORS = 1000, 2000
+UNET_SIZE = (128, 128)  # px of the picture that tells fastai where an architecture's layers halve it
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,10 @@ def export(
     from safetensors.torch import save
 
     more = {archive.EXAMPLE: _png(picture)} if picture is not None else {}
-    if onnx and table:
-        raise RefusedError("Only models of pictures can be put into ONNX so far.", "Leave `onnx` out.")
+    if onnx and (table or said["target"]["kind"] == "pixels"):
+        raise RefusedError(
+            "Only models that answer classes or numbers to pictures can be put into ONNX so far.", "Leave `onnx` out."
+        )
     if onnx:
         from .onnx_file import onnx_of
 
@@ -146,9 +150,10 @@ def _said(learn: Any) -> dict[str, Any]:
     Raises:
         FastmagicError: something of it has none.
     """
-    from ..learning.forward import _Model, target_of
+    from ..learning.forward import Model, target_of
+    from ..learning.masks import draws_masks, mask_target
 
-    if callbacks := _Model(learn).callbacks:
+    if callbacks := Model(learn).callbacks:
         raise RefusedError(
             f"The callback {type(callbacks[0]).__name__} changes what goes into the model or comes out, and it is code.",
             f"Take it away: `learn.remove_cb({type(callbacks[0]).__name__})`; or `learn.export('export.pkl')`.",
@@ -171,8 +176,10 @@ def _said(learn: Any) -> dict[str, Any]:
             "For other data: `learn.export('export.pkl')`, a pickle.",
         )
     _only_opens(dataset)
-    target, arch = target_of(learn), _architecture(learn)
+    masks = draws_masks(learn)
+    target, arch = mask_target(learn) if masks else target_of(learn), _architecture(learn)
     loader, model = learn.dls.loaders[-1], learn.model
+    named = [one for one in loader.after_item.fs if type(one).__name__ != "AddMaskCodes"]
     return {
         "format": archive.FORMAT,
         "kind": "images",
@@ -180,11 +187,11 @@ def _said(learn: Any) -> dict[str, Any]:
             "library": arch.library,
             "name": arch.name,
             "channels": int(getattr(learn, "n_in", 3)),
-            "outputs": _outputs(model, target),
-            "head": parts.layers_in_words(model[1]),
+            "outputs": len(target.classes) if masks else _outputs(model, target),
+            "head": "unet" if masks else parts.layers_in_words(model[1]),
         },
         "opened": opened.__name__,
-        "item_tfms": parts.transforms_in_words(loader.after_item.fs, "item_tfms"),
+        "item_tfms": parts.transforms_in_words(named, "item_tfms"),
         "batch_tfms": parts.transforms_in_words(loader.after_batch.fs, "batch_tfms"),
         **_common(learn, target),
     }
@@ -199,9 +206,18 @@ def _common(learn: Any, target: Any) -> dict[str, Any]:
             )
     plan = plan_of(data_of(learn))
     told = {} if plan is None else {question: _at_home(answer.text) for question, answer in plan.answers.items()}
+    loss = {"loss": parts.loss_in_words(learn.loss_func)}
+    said: dict[str, Any] = {"kind": target.kind, "classes": [parts.plain(label) for label in target.classes]}
+    if target.kind == "pixels":
+        if loss["loss"][0] != "CrossEntropyLossFlat":
+            raise RefusedError(
+                f"The loss is {loss['loss'][0]}; of models that draw masks those with CrossEntropyLossFlat can be exported.",
+                "`learn.loss_func = CrossEntropyLossFlat(axis=1)`, or `learn.export('export.pkl')`.",
+            )
+        said["ignored"] = int(learn.loss_func.func.ignore_index)
     return {
-        "target": {"kind": target.kind, "classes": [parts.plain(label) for label in target.classes]},
-        "loss": parts.loss_in_words(learn.loss_func),
+        "target": said,
+        **loss,
         "answers": told,
         "versions": _versions(),
     }
@@ -215,12 +231,14 @@ def _outputs(model: Any, target: Any) -> int:
 
 
 def _architecture(learn: Any) -> Architecture:
+    from fastai.vision.models.unet import DynamicUnet
     from torch import nn
 
-    if not isinstance(learn.model, nn.Sequential) or len(learn.model) != 2 or getattr(learn, "arch", None) is None:
+    known = type(learn.model) is DynamicUnet or (isinstance(learn.model, nn.Sequential) and len(learn.model) == 2)
+    if not known or getattr(learn, "arch", None) is None:
         raise RefusedError(
             f"The model is a {type(learn.model).__name__} of your own, which a bundle has no words for.",
-            "Models of `train` and `vision_learner` can travel; yours can by `learn.export('export.pkl')`, to where its code is.",
+            "Models of `train`, `vision_learner` and `unet_learner` can travel; yours can by `learn.export('export.pkl')`, to where its code is.",
         )
     arch = find(learn.arch)
     if arch.library == "yours":
@@ -289,13 +307,22 @@ def _example(dataset: Any) -> Any:
 
 
 def answers(learn: Any, item: Any) -> list[float]:
-    """Return what a model answers to a picture, or to a row of a table: its probabilities, or numbers."""
+    """Return what a model answers to a picture, or to a row of a table: its probabilities, or numbers.
+
+    Of a model that draws masks, the probability of each class in each sixteenth of the picture.
+    """
     from ..learning.forward import Transforms, predict_opened
+    from ..learning.masks import draws_masks, scores_of
 
     if TABLE.holds(learn.dls):
         return tables.answers(learn, [item])[0]
     transforms = Transforms(learn.dls)
     opened = transforms.open(open_image(item, image_class(transforms.dataset)))
+    if draws_masks(learn):
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        scores, _ = scores_of(learn, transforms, opened)
+        return [float(value) for value in adaptive_avg_pool2d(scores.float(), 4).flatten()]
     return [float(value) for value in predict_opened(learn, transforms, opened)]
 
 
@@ -533,6 +560,10 @@ def built(said: dict[str, Any], weights: dict[str, Any]) -> Any:
         raise wrong("its channels or outputs make no sense")
     arch = _named(library, name)
     head = model_words.get("head")
+    if (head == "unet") != (target.get("kind") == "pixels"):
+        raise wrong("its model does not answer what it says")
+    if head == "unet":
+        return _unet(said, target, arch, channels, weights)
     with torch.device("meta"):  # takes no memory, however large its layers claim to be
         claimed = {f"1.{key}": value.shape for key, value in parts.layers(head).state_dict().items()}
     if any(key not in weights or weights[key].shape != shape for key, shape in claimed.items()):
@@ -544,6 +575,36 @@ def built(said: dict[str, Any], weights: dict[str, Any]) -> Any:
     dls = _loaders(said, target, outputs)
     meta = model_meta.get(arch.value, {}) if arch.library != "timm" else {}
     learn = Learner(dls, model.to(dls.device), loss_func=loss, splitter=meta.get("split", default_split))
+    learn.model.eval()
+    learn.arch, learn.n_in, learn.n_out = arch.value, channels, outputs
+    return learn
+
+
+def _unet(
+    said: dict[str, Any], target: dict[str, Any], arch: Architecture, channels: int, weights: dict[str, Any]
+) -> Any:
+    """Build a learner that draws masks."""
+    from fastai.learner import Learner
+    from fastai.losses import CrossEntropyLossFlat
+    from fastai.vision.learner import create_unet_model, default_split, model_meta
+
+    if arch.library not in ("fastai", "fastmagic"):
+        raise wrong(f"no unet is built on {arch.name}")
+    outputs, ignored = said["model"]["outputs"], target.get("ignored")
+    if type(ignored) is not int or abs(ignored) > MOST_CLASSES or said.get("loss") != ["CrossEntropyLossFlat", {}]:
+        raise wrong("what its loss counts makes no sense")
+    dls = _loaders(said, target, outputs)
+    if len(weights) > MOST_TENSORS or outputs > MOST_MASK_CLASSES:
+        raise wrong("it is larger than any unet")
+    try:
+        model = create_unet_model(arch.value, outputs, UNET_SIZE, pretrained=False, n_in=channels)
+    except Exception as error:
+        raise wrong(f"a unet on {arch.name} cannot be made with {channels} channels ({error})") from error
+    _must_fit(model, weights, f"a unet on {arch.name}")
+    model.load_state_dict(weights)
+    loss = CrossEntropyLossFlat(axis=1, ignore_index=ignored)
+    split = model_meta.get(arch.value, {}).get("split", default_split)
+    learn = Learner(dls, model.to(dls.device), loss_func=loss, splitter=split)
     learn.model.eval()
     learn.arch, learn.n_in, learn.n_out = arch.value, channels, outputs
     return learn
@@ -617,7 +678,7 @@ def _loaders(said: dict[str, Any], target: dict[str, Any], outputs: int) -> Any:
         raise wrong("what it opens pictures as is not known")
     if not isinstance(classes, list) or not all(isinstance(one, (str, int, float)) for one in classes):
         raise wrong("its classes are no list")
-    if kind in ("class", "classes") and (len(classes) != outputs or len(set(map(repr, classes))) != outputs):
+    if kind in ("class", "classes", "pixels") and (len(classes) != outputs or len(set(map(repr, classes))) != outputs):
         raise wrong(f"it has {outputs} outputs for {len(classes)} classes")
     picture = getattr(core, opened)
     if kind == "class":
@@ -625,6 +686,8 @@ def _loaders(said: dict[str, Any], target: dict[str, Any], outputs: int) -> Any:
     elif kind == "classes":
         answer = [MultiCategorize(vocab=classes), OneHotEncode(c=len(classes))]
         types = [L, TensorMultiCategory, TensorMultiCategory]
+    elif kind == "pixels":
+        answer, types = [core.PILMask.create], [object, core.PILMask]
     elif kind == "numbers" and not classes:
         answer, types = [RegressionSetup(c=outputs)], [object, Tensor]
     else:
@@ -635,11 +698,15 @@ def _loaders(said: dict[str, Any], target: dict[str, Any], outputs: int) -> Any:
     loader = TfmdDL(
         dataset,
         bs=64,
-        after_item=parts.transforms(said.get("item_tfms")),
+        after_item=[
+            *([core.AddMaskCodes(codes=[str(one) for one in classes])] if kind == "pixels" else []),
+            *parts.transforms(said.get("item_tfms")),
+        ],
         after_batch=parts.transforms(said.get("batch_tfms")),
         num_workers=0,
         device=default_device(),
     )
     # What a pass over a first batch would have told it.
-    loader._n_inp, loader._types = 1, {tuple: [getattr(core, picture.__name__.replace("PIL", "Tensor")), types[-1]]}
+    made = core.TensorMask if kind == "pixels" else types[-1]
+    loader._n_inp, loader._types = 1, {tuple: [getattr(core, picture.__name__.replace("PIL", "Tensor")), made]}
     return DataLoaders(loader, loader, path=Path("."), device=default_device())

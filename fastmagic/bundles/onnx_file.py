@@ -35,7 +35,7 @@ def onnx_of(learn: Any, said: dict[str, Any]) -> bytes:
             f"For ONNX the package {error.name} is missing.", "pip install 'fastmagic[onnx]'"
         ) from error
 
-    from ..learning.forward import _activation, undisturbed
+    from ..learning.forward import activation_of, undisturbed
 
     strange = [
         name for name, _ in said["batch_tfms"] if name not in ("IntToFloatTensor", "AffineCoordTfm", "Normalize")
@@ -46,7 +46,7 @@ def onnx_of(learn: Any, said: dict[str, Any]) -> bytes:
             "Give the size to item_tfms: item_tfms=Resize(224)",
         )
     side = _side(said)
-    whole = _Whole(learn.model, said, _activation(learn.loss_func), side)
+    whole = _Whole(learn.model, said, activation_of(learn.loss_func), side)
     device = next(learn.model.parameters()).device
     pixels = torch.rand(3, said["model"]["channels"], *side, generator=torch.Generator().manual_seed(0))
     with undisturbed(learn), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), _quiet():

@@ -15,6 +15,7 @@ from ..progress import Progress, reporting
 from .checks.copies import copy_checks
 from .checks.files import broken, folders, left_out, missing_files, storage, too_large
 from .checks.labels import batch_checks, counts_of, few_steps, label_checks, split_checks
+from .checks.masks import mask_checks
 from .checks.mending import home, moved_finding, rejects, restored, stale
 from .folders import left_out_beside, no_images
 from .image_files import ImageFile, read_images
@@ -115,6 +116,7 @@ def _findings(
     yield from batch_checks(listing, bs)
     if listing.kind == "dls" and photos is not None:  # %train says it of the training that it plans
         yield from few_steps(listing)
+    yield from mask_checks(listing, photos is not None)
     if listing.are_images:
         yield from copy_checks(listing, photos)
     if photos is not None:

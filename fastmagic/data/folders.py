@@ -68,7 +68,7 @@ def read_folder(folder: Path) -> Layout:
         'classes'
     """
     suffixes = image_suffixes()
-    masks = _images_with_masks(folder)
+    masks = images_with_masks(folder)
     found, back = Layout(), list[str]()
     listed = list(walk(masks or folder, back))
     if back:
@@ -143,7 +143,7 @@ def _sides_among(names: Iterable[str]) -> dict[str, str]:
     return {str(name): side for name, side in found.items()} if both else {}
 
 
-def _images_with_masks(folder: Path) -> Path | None:
+def images_with_masks(folder: Path) -> Path | None:
     """Return the folder of the images where another one beside it holds masks of them."""
     if not folder.is_dir():
         return None

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnswerError, NotFoundError, few
-from ..kinds import TABLE
+from ..kinds import MASK, TABLE
+from ..kinds.mask import codes_of, ignored_by
 from ..render import short_path
 from .digits import digits
 from .folders import classes_unknown, read_folder
-from .items import _opens_something, vocab
+from .items import _opens_something, item_list, source_in, vocab
+from .mask_files import MaskSet, masks_beside
 from .plan import plan_of
 from .reading import Table, found_fix, read_table
 from .source import beside, rows_that_are_there, source_of_table
@@ -36,7 +38,7 @@ class Listing:
     by `delimiter` where there are several, `split_column` tells training from validation; `source` is its file.
     `unclear` says of a folder why its classes are not known, and what to do. `untold` are the positions of items without
     the number that is to be predicted. `leave_out` is the line that keeps the rows of a table `df` whose files are there.
-    `vocab` are the classes of a `DataLoaders`.
+    `vocab` are the classes of a `DataLoaders`. `masks` are those of the photos, where there are some.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -63,6 +65,7 @@ class Listing:
     source: Path | None = None
     leave_out: str = ""
     vocab: list[Any] | None = None
+    masks: MaskSet | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -92,8 +95,12 @@ class Listing:
         def pick(column: list[Any] | None) -> Any:
             return None if column is None else [column[i] for i in keep]
 
+        masks = self.masks
+        if masks is not None:
+            masks = replace(masks, of=lambda i, of=masks.of: of(keep[i]))  # type: ignore[misc]
         return replace(
             self,
+            masks=masks,
             paths=pick(self.paths),
             names=pick(self.names),
             labels=pick(self.labels),
@@ -165,6 +172,7 @@ def list_folder(folder: Path) -> Listing:
     splits = [layout.split_of(image) for image in images] if layout.sides else None
     return Listing(
         kind="folder",
+        masks=masks_beside(folder, layout) if layout.kind == "masks" else None,
         paths=list(images),
         names=[str(path) for path in images],
         labels=labels,
@@ -272,7 +280,30 @@ def list_dls(dls: Any) -> Listing:
         delimiter=delimiter,
         untold=untold,
         vocab=vocab(dls) if not TABLE.holds(dls) else None,
+        masks=_masks(dls),
         leave_out=_leave_out(dls, read) if read is not None else "",
+    )
+
+
+def _masks(dls: Any) -> MaskSet | None:
+    """Return the masks of a `DataLoaders`, training items first; `None` without."""
+    if not MASK.holds(dls):
+        return None
+    datasets = [loader.dataset for loader in list(dls.loaders)[:2]]
+    items = [(dataset, item) for dataset in datasets for item in item_list(dataset)]
+
+    def of(i: int) -> Any:
+        dataset, item = items[i]
+        return source_in(dataset.tls[dataset.n_inp].tfms.fs, item)
+
+    # A function of somebody's own may give the pixels in place of the file.
+    first = of(0) if items else None
+    return MaskSet(
+        of=of,
+        codes=codes_of(dls),
+        divide=next((t.div_mask for t in dls.train.after_batch.fs if hasattr(t, "div_mask")), 1),
+        ignored=ignored_by(dls),
+        are_files=isinstance(first, (str, Path)),
     )
 
 

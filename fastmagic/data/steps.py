@@ -308,7 +308,13 @@ def _transform_name(transform: Any) -> str:
     if type(transform).__name__ not in ("Transform", "function", "type", "ItemTransform") and not callable(name):
         name = type(transform).__name__
     name = str(name or getattr(transform, "__name__", type(transform).__name__))
-    return "PILImage.create" if name == "PILBase.create" else name.split(" --")[0]
+    name = name.split(" --")[0]
+    if name != "PILBase.create":
+        return name
+    # Inherited: which class opens is known to the method that fastai wrapped.
+    methods = getattr(getattr(transform, "encodes", transform), "methods", [])
+    owners = [getattr(getattr(method, "implementation", None), "__self__", None) for method in methods]
+    return f"{getattr(next(iter(owners), None), '__name__', 'PILImage')}.create"
 
 
 def _name(plan: Plan, question: str, default: str) -> str:

@@ -14,7 +14,7 @@ class Target:
     """What the model's outputs mean.
 
     Attributes:
-        kind: "class" (exactly one of `classes`), "classes" (any number of them) or "numbers".
+        kind: "class" (exactly one of `classes`), "classes" (any number of them), "numbers", or "pixels" (a class for each).
         classes: the vocab, in the order of the outputs; empty for numbers.
         threshold: the probability above which a label of "classes" is given.
     """
@@ -44,7 +44,7 @@ def target_of(dls: Any) -> Target:
     ):
         raise RefusedError(
             "This model draws masks or boxes; only classes and numbers are answered here.",
-            "Use `learn.show_results()` or `learn.predict(item)`.",
+            "Masks are drawn by `predict(photo, learn)`, boxes shown by `learn.show_results()`.",
         )
     for transform in transforms:
         if isinstance(transform, Categorize):

@@ -8,13 +8,14 @@ from typing import Any
 from ..data.source import Source
 from .image import Image
 from .kind import Asked, Kind, Learning
+from .mask import Mask
 from .table import Table
 
-__all__ = ["IMAGE", "KINDS", "TABLE", "Asked", "Kind", "Learning", "kind_of", "kind_of_source"]
+__all__ = ["IMAGE", "KINDS", "MASK", "TABLE", "Asked", "Kind", "Learning", "kind_of", "kind_of_source"]
 
-TABLE, IMAGE = Table(), Image()
+TABLE, MASK, IMAGE = Table(), Mask(), Image()
 # In the order they are asked; the last takes every source that fastai's `DataBlock` takes.
-KINDS: tuple[Kind, ...] = (TABLE, IMAGE)
+KINDS: tuple[Kind, ...] = (TABLE, MASK, IMAGE)
 
 
 def kind_of(dls: Any) -> Kind | None:

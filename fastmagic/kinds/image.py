@@ -115,14 +115,14 @@ class Image(Kind):
             notes += [why] if why else []
         else:
             arch = find(asked.arch if asked.arch is not None else DEFAULT)
-        shown, channels = image_size(dls, item), int(item[0].shape[0])
+        shown, channels = max(image_size(dls, item)), int(item[0].shape[0])
         wanted = SCRATCH_SIZE if scratch else TINY_SIZE if arch.library == "fastmagic" else None
         size = wanted if wanted is not None and shown > wanted and not fixed_size(arch) else None
         own_weights = not asked.pretrained or asked.weights is not None
         bs = asked.bs or _batch(dls, scratch)
         data = [
             *rebatched(dls, asked.bs, bs, plain_loaders(dls)),
-            *_added_lines(dls, size, augment=scratch, normalize=channels == 3 and own_weights),
+            *added_lines(dls, size, augment=scratch, normalize=channels == 3 and own_weights),
         ]
         count = steps(dls, bs)
         arguments = ["dls", arch.source]
@@ -329,8 +329,8 @@ def _refuse(folder: Path, layout: Layout) -> None:
         raise FastmagicError(cause, fix)
     if layout.kind == "masks":
         raise RefusedError(
-            f"Beside the images in '{folder}' lie masks of them, which are no classes; masks are not worked out yet.",
-            "Answer `blocks=(ImageBlock, MaskBlock(codes))`, with get_items and get_y.",
+            f"Beside the images in '{folder}' lie masks of them, which are no classes.",
+            "Answer blocks with a MaskBlock, or leave it out: `blocks=(ImageBlock, MaskBlock(codes))`",
         )
     unknown = classes_unknown(folder, layout)
     if unknown is not None:
@@ -468,14 +468,14 @@ SAMPLE = 40
 def _resize(images: list[Path]) -> str:
     """Return a `Resize` for some images: 192 px as in the lesson, less where the images are smaller."""
     images = sorted(images)
-    sides = [min(size) for size in _sizes(images[:: max(1, len(images) // SAMPLE)])]
+    sides = [min(size) for size in sizes(images[:: max(1, len(images) // SAMPLE)])]
     size = 192
     if sides and median(sides) < 192:
         size = max(32, min(192, -(-int(median(sides)) // 32) * 32))
     return f"Resize({size}, method='squish')"
 
 
-def _sizes(images: Iterable[Path]) -> Iterable[tuple[int, int]]:
+def sizes(images: Iterable[Path]) -> Iterable[tuple[int, int]]:
     from PIL import Image
 
     for file in images:
@@ -508,7 +508,7 @@ SCRATCH_EPOCHS, SCRATCH_STEPS = 4, 240
 def _small(dls: Any) -> bool:
     """Tell whether the pictures' files are as small as those that the backbone in the box was trained on."""
     files = [source for source in islice(sources(dls.train.dataset), 20 * SAMPLE) if isinstance(source, Path)]
-    sides = [min(size) for size in _sizes(files[:: max(1, len(files) // SAMPLE)])]
+    sides = [min(size) for size in sizes(files[:: max(1, len(files) // SAMPLE)])]
     return bool(sides) and median(sides) <= SMALL
 
 
@@ -571,7 +571,7 @@ def _target(dls: Any, item: tuple[Any, ...]) -> Target:
     return target
 
 
-def _added_lines(dls: Any, size: int | None, augment: bool, normalize: bool) -> list[str]:
+def added_lines(dls: Any, size: int | tuple[int, int] | None, augment: bool, normalize: bool) -> list[str]:
     """Return the line that adds to the transforms of a batch what a recipe wants and the data have not.
 
     Args:
@@ -590,15 +590,15 @@ def _added_lines(dls: Any, size: int | None, augment: bool, normalize: bool) -> 
     return [f"dls.add_tfms([{', '.join(added)}], 'after_batch')"] if added else []
 
 
-def image_size(dls: Any, item: tuple[Any, ...]) -> int:
-    """Return the longer side in pixels of the pictures a model gets."""
+def image_size(dls: Any, item: tuple[Any, ...]) -> tuple[int, int]:
+    """Return the (height, width) in pixels of the pictures a model gets."""
     from fastai.vision.augment import AffineCoordTfm, RandomResizedCropGPU
 
     for transform in reversed(list(dls.train.after_batch.fs)):
         size = getattr(transform, "size", None)
         if size is not None and isinstance(transform, (AffineCoordTfm, RandomResizedCropGPU)):
-            return max(size) if isinstance(size, (tuple, list)) else int(size)
-    return max(item[0].shape[-2:])
+            return (int(size[0]), int(size[1])) if isinstance(size, (tuple, list)) else (int(size), int(size))
+    return tuple(item[0].shape[-2:])  # type: ignore[return-value]
 
 
 def _augmented(dls: Any) -> bool:

@@ -51,6 +51,7 @@ class Learning:
         name: of what is trained: "resnet18".
         target: what the model answers.
         learner: the function that makes it, and its arguments before `metrics`: ("vision_learner", ["dls", "resnet18"]).
+        metrics: the default metric as an expression, where the data decide it; else that of the kind for its target.
         bs: batch size.
         epochs: passes over the data; with pretrained weights those in which all layers train.
         recipe: "one_cycle" over all layers, or one of `RECIPES` where the weights are pretrained.
@@ -71,6 +72,7 @@ class Learning:
     learner: tuple[str, list[str]]
     bs: int
     epochs: int
+    metrics: str = ""
     recipe: str = "one_cycle"
     freeze_epochs: int = 0
     lr: float | None = None

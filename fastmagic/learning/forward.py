@@ -27,7 +27,7 @@ from ..progress import Progress
 
 # Switching a model to evaluation and back must not interleave between threads of one app.
 _one_at_a_time = threading.RLock()
-# Callbacks that leave validation outputs alone, or (the last two) whose part is done in `_Model` itself.
+# Callbacks that leave validation outputs alone, or (the last two) whose part is done in `Model` itself.
 _NEUTRAL_CALLBACKS = {"TrainEvalCallback", "Recorder", "ProgressCallback", "CastToTensor", "MixedPrecision"}
 
 
@@ -153,9 +153,9 @@ def target_of(learn: Any) -> Target:
 def predict_opened(learn: Any, transforms: Transforms, opened: tuple[Any, ...]) -> Any:
     """Return the activations of one opened item as a numpy array of one dimension."""
     with undisturbed(learn):
-        model = _Model(learn)
+        model = Model(learn)
         batch = transforms.batch([transforms.sample(opened)])
-        return model.activations(model.outputs(_inputs(batch, transforms.n_inp)))[0]
+        return model.activations(model.outputs(inputs_of(batch, transforms.n_inp)))[0]
 
 
 def run_pass(
@@ -194,9 +194,9 @@ def each_batch(
     transforms = Transforms(learn.dls)
     done = 0
     with undisturbed(learn):
-        model = _Model(learn)
+        model = Model(learn)
         for indices, batch in _batches(transforms, items, None, True, on_error):
-            outputs = model.outputs(_inputs(batch, transforms.n_inp))
+            outputs = model.outputs(inputs_of(batch, transforms.n_inp))
             targets = to_device(_plain(batch[transforms.n_inp :]), outputs.device)
             yield indices, outputs, targets[0], _item_losses(learn.loss_func, outputs, targets)
             done += len(indices)
@@ -255,7 +255,7 @@ def undisturbed(learn: Any) -> Iterator[None]:
             set_random_states(**states)
 
 
-class _Model:
+class Model:
     """A learner's model with what its callbacks and loss add to an output: precision, activation."""
 
     def __init__(self, learn: Any):
@@ -282,7 +282,7 @@ class _Model:
 
     def activations(self, outputs: Any) -> Any:
         """Return probabilities (or numbers) as a numpy array, items × outputs."""
-        activations = _activation(self.learn.loss_func)(outputs)
+        activations = activation_of(self.learn.loss_func)(outputs)
         return activations.float().cpu().reshape(len(activations), -1).numpy()
 
     def _autocast(self) -> Any:
@@ -333,7 +333,7 @@ def _changes_outputs(callback: Any) -> bool:
     return any(hasattr(type(callback), event) or event in vars(callback) for event in events)
 
 
-def _activation(loss: Any) -> Callable[[Any], Any]:
+def activation_of(loss: Any) -> Callable[[Any], Any]:
     """Return what turns outputs into probabilities; plain PyTorch losses do not bring it, fastai's do."""
     import torch
 
@@ -396,9 +396,9 @@ def _gather(
     losses: list[Any] = []
     loss = 0.0
     with undisturbed(learn), _Features(learn.model) as features:
-        model = _Model(learn)
+        model = Model(learn)
         for batch_indices, batch in batches:
-            outputs = model.outputs(_inputs(batch, n_inp))
+            outputs = model.outputs(inputs_of(batch, n_inp))
             features.keep(len(batch_indices))
             activations.append(model.activations(outputs))
             if with_target:
@@ -462,7 +462,7 @@ class _Features:
         return np.concatenate(self._rows) if self._rows else None
 
 
-def _inputs(batch: Any, n_inp: int) -> tuple[Any, ...]:
+def inputs_of(batch: Any, n_inp: int) -> tuple[Any, ...]:
     return _plain(batch[:n_inp] if isinstance(batch, (tuple, list)) else (batch,))
 
 

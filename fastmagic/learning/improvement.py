@@ -26,15 +26,15 @@ def improvement(learn: Any, dls: Any) -> str:
         return ""
     if list(before.dls.vocab or []) != list(dls.vocab or []):
         return "The classes are not those of before, so the error rates do not compare."
-    after = results(learn, "valid")
+    after: Any = results(learn, "valid")
     own = before.dls
     try:
         before.dls = learn.dls
-        then = results(before, "valid")
+        then: Any = results(before, "valid")
     finally:
         before.dls = own
     items = f"{len(after):,} cleaned validation items"
-    if after.correct is None or then.correct is None:
+    if getattr(after, "correct", None) is None or getattr(then, "correct", None) is None:
         return f"Mean loss on the {items}: {then.losses.mean():.4f} before, {after.losses.mean():.4f} now."
     wrong = [f"{int((~right).sum())} ({1 - right.mean():.1%})" for right in (then.correct, after.correct)]
     # McNemar's test: only items that one of the two gets right tell them apart.

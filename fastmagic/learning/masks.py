@@ -7,22 +7,28 @@ take gigabytes. What is kept is, by picture, how many pixels of each class were 
 from __future__ import annotations
 
 import contextlib
+import time
 import zlib
 from pathlib import Path
 from typing import Any
 
 from ..data.items import holds_masks, item_list, item_source
-from ..errors import FastmagicError, UnreadableError
+from ..data.mask_files import VOID
+from ..data.targets import Target
+from ..errors import FastmagicError, NotFoundError, UnreadableError, did_you_mean, few, number
+from ..overlay import overlays, picture_of
 from ..progress import Progress, reporting
-from .forward import Transforms, each_batch
+from ..render import Displayed, Drawing, Shown, escape, html_table, item_name, text_table
+from .confusion import rates
+from .forward import Model, Transforms, activation_of, each_batch, inputs_of, undisturbed
 from .learner_file import as_learner
+from .mask_predictions import MaskPrediction, mask_of
 
 # The compressed masks that are kept for looking at; beyond it, pictures are shown without their wrong pixels.
 KEPT_BYTES = 200_000_000
-_UNLABELLED = ("void", "unlabeled", "unlabelled", "ignore", "ignored")
 
 
-class MaskResults:
+class MaskResults(Displayed):
     """What a segmentation model says about every pixel of a dataset.
 
     Attributes:
@@ -90,24 +96,124 @@ class MaskResults:
 
     def image(self, position: int) -> Any:
         """Return a picture as the model saw it, as a PIL image of the masks' size; `None` for a file that is gone."""
-        import numpy as np
-        from PIL import Image
-
         transforms = self._transforms
         try:
             batch = transforms.batch([transforms.sample(transforms.open(self._raw[position], with_target=True))])
         except (OSError, SyntaxError):
             return None
-        image = transforms.loader.decode(batch)[0][0].cpu().float().numpy()
-        image = np.clip(image if image.max() > 1.5 else image * 255, 0, 255).astype("uint8")
-        return Image.fromarray(image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0)).convert("RGB")
+        return picture_of(transforms.loader.decode(batch)[0][0])
+
+    def per_class(self) -> Any:
+        """Return a DataFrame by class name: precision, recall, F1 and IoU (0…1), and pixels with that label.
+
+        IoU is the share of the pixels that are of the class or were taken for it, in which both is so. What cannot be known
+        is NaN.
+        """
+        import pandas as pd
+
+        columns = ["precision", "recall", "F1", "IoU", "pixels"]
+        frame = pd.DataFrame(rates(self.matrix), columns=columns, index=pd.Index(self.vocab, name="class"))
+        return frame.astype({"pixels": "int64"})
+
+    def to_frame(self) -> Any:
+        """Return one row a picture: item, loss, pixels with a label that counts, and the share of them that is wrong."""
+        import numpy as np
+        import pandas as pd
+
+        pixels, wrong = np.asarray(self._counts.sum(1)).ravel(), self.errors()
+        items = [str(item) if isinstance(item, Path) else f"item {i}" for i, item in enumerate(self.items)]
+        share = np.where(pixels > 0, wrong / np.maximum(pixels, 1), np.nan)
+        return pd.DataFrame({"item": items, "loss": self.losses, "pixels": pixels, "wrong": share})
+
+    def top_losses(self, k: int = 9, actual: Any = None) -> Any:
+        """Return the rows of `to_frame` with the largest losses, worst first; the index points into `items`.
+
+        Args:
+            k: how many.
+            actual: those with the most wrong pixels of this class instead, given or taken for it.
+        """
+        frame = self.to_frame()
+        if actual is None:
+            return frame.sort_values("loss", ascending=False, kind="stable").head(k)
+        if actual not in self.vocab:
+            fix = did_you_mean(str(actual), map(str, self.vocab)) or f"There are {few(self.vocab)}."
+            raise NotFoundError(f"No class '{actual}'.", fix)
+        errors = self.errors(self.vocab.index(actual))
+        frame = frame.assign(errors=errors)[errors > 0]
+        return frame.sort_values("errors", ascending=False, kind="stable").head(k).drop(columns="errors")
+
+    def show(self, k: int = 6, rows: Any = None) -> Drawing:
+        """Return photos in pairs: their own mask over them, and beside it what the model drew.
+
+        Args:
+            k: how many photos, spread evenly over the items.
+            rows: these instead: part of `to_frame`, such as `top_losses(4)`.
+        """
+        if rows is None:
+            count = min(k, len(self))
+            rows = self.to_frame().iloc[[i * len(self) // count for i in range(count)]]
+        drawn: list[tuple[Any, Any, str]] = []
+        for position, row in rows.iterrows():
+            picture, masks = self.image(position), self.masks(position)
+            if picture is None or masks is None:
+                continue
+            said = f"{item_name(row['item'])}\n{row['wrong']:.1%} wrong · loss {row['loss']:.2f}"
+            drawn += [(picture, masks[0], said), (picture, masks[1], "what the model drew\n")]
+        lines = [[item_name(row["item"]), f"{row['loss']:.3f}", f"{row['wrong']:.1%}"] for _, row in rows.iterrows()]
+        text = text_table(["photo", "loss", "wrong"], lines)
+        return Drawing(overlays(drawn, [str(name) for name in self.vocab], columns=4), text)
 
     def __repr__(self) -> str:
-        wrong = self.pixels - int(self.matrix.trace())
-        share = wrong / max(self.pixels, 1)
-        return f"{self.split}: {share:.1%} of {self.pixels:,} pixels wrong in {len(self)} pictures, " + (
-            f"mean loss {self.losses.mean():.4f}"
+        return "\n".join(filter(None, [self._summary(), text_table(*self._class_table()), self.why_left_out]))
+
+    def forms(self) -> dict[str, Any]:
+        left_out = f'<p class="dim">{escape(self.why_left_out)}</p>' if self.why_left_out else ""
+        html = f"<p><b>{escape(self._summary())}</b></p>{html_table(*self._class_table())}{left_out}"
+        return Shown(html, repr(self)).forms()
+
+    def _summary(self) -> str:
+        right = int(self.matrix.trace()) / max(self.pixels, 1)
+        return (
+            f"{self.split}: {right:.1%} of {self.pixels:,} pixels right in {number(len(self), 'photo')}, "
+            f"mean IoU {self.per_class()['IoU'].mean():.1%}, mean loss {self.losses.mean():.4f}"
         )
+
+    def _class_table(self) -> tuple[list[str], list[list[Any]]]:
+        table = self.per_class()
+        table = table[table["pixels"] > 0].sort_values("IoU", kind="stable", na_position="first")
+        rows = [
+            [name, *("–" if share != share else f"{share:.1%}" for share in row[:4]), f"{int(row[4]):,}"]
+            for name, *row in table.itertuples()
+        ]
+        return ["class", "precision", "recall", "F1", "IoU", "pixels"], rows
+
+
+def mask_results_code(learn: Any, learn_expr: str = "learn", split: str = "valid") -> str:
+    """Return the plain fastai program that `results` stands for, of a segmentation model."""
+    name = learn_expr if learn_expr.isidentifier() else "learn"
+    vocab = [str(one) for one in _codes(learn) or []]
+    ignored = [i for i in sorted(_ignored(learn, vocab)) if 0 <= i < len(vocab)]
+    return "\n".join(
+        [
+            "from fastai.vision.all import *",
+            "import sklearn.metrics as skm",
+            "",
+            *([] if name == learn_expr else [f"{name} = {learn_expr}"]),
+            f"dl = {name}.dls.test_dl({name}.dls.{split}_ds.items, with_labels=True)",
+            f"matrix, names = 0, {vocab}",
+            f"{name}.model.eval()",
+            "for photos, masks in dl:",
+            "    with torch.no_grad():",
+            f"        drawn = {name}.model(photos).argmax(1)",
+            "    matrix = matrix + skm.confusion_matrix(",
+            "        masks.flatten().cpu(), drawn.flatten().cpu(), labels=range(len(names))",
+            "    )",
+            *[f"matrix[{i}] = 0  # {vocab[i]} counts for nothing" for i in ignored],
+            "hits = matrix.diagonal()",
+            "print(f'{hits.sum() / matrix.sum():.1%} of the pixels right')",
+            "print(pd.Series(hits / (matrix.sum(0) + matrix.sum(1) - hits), names, name='IoU'))",
+        ]
+    )
 
 
 def draws_masks(learn: Any) -> bool:
@@ -115,6 +221,56 @@ def draws_masks(learn: Any) -> bool:
     dataset = learn.dls.loaders[-1].dataset
     lists = getattr(dataset, "tls", None) or []
     return any(holds_masks(target) for target in lists[getattr(dataset, "n_inp", 1) :])
+
+
+def mask_target(learn: Any) -> Target:
+    """Return what the outputs of a segmentation model mean."""
+    names = [str(name) for name in _codes(learn) or []]
+    if not names:  # masks of numbers
+        names = [str(i) for i in range(int(getattr(learn, "n_out", 0) or 0))]
+    return Target("pixels", names, float(getattr(learn.loss_func, "thresh", 0.5) or 0.5))
+
+
+def draw(
+    learn: Any, target: Target, transforms: Transforms, opened: tuple[Any, ...], source: str, top: int, note: str = ""
+) -> MaskPrediction:
+    """Return the mask of an opened photo, of the photo's own size where its item transforms show all of it.
+
+    Args:
+        transforms: of the learner's loaders.
+        opened: the photo, as `transforms.open` gives it.
+        source, top, note: as of `MaskPrediction`.
+    """
+    started = time.perf_counter()
+    scores, batch = scores_of(learn, transforms, opened)
+    names = list(target.classes)
+    _name_codes(names, len(scores) if len(scores) > 1 else 2)
+    image, size = opened[0], (opened[0].height, opened[0].width)
+    if cut := _cuts(transforms):
+        image = picture_of(transforms.loader.decode(batch)[0][0])
+        size = (image.height, image.width)
+        note = "; ".join(filter(None, [note, f"{cut} shows the model a part of the photo: the mask is of that part"]))
+    mask = mask_of(scores, size, names, target.threshold)
+    return MaskPrediction(mask, names, image, source, time.perf_counter() - started, top, note)
+
+
+def scores_of(learn: Any, transforms: Transforms, opened: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return the probabilities of an opened photo, classes × height × width as the model saw it, and the batch it went in as."""
+    with undisturbed(learn):
+        batch = transforms.batch([transforms.sample(opened)])
+        outputs = Model(learn).outputs(inputs_of(batch, transforms.n_inp))
+        return activation_of(learn.loss_func)(outputs)[0], batch
+
+
+def _cuts(transforms: Transforms) -> str:
+    """Return the name of an item transform that cuts or pads a photo, "" where the model sees all of it and no more."""
+    for transform in transforms.loader.after_item.fs:
+        name = type(transform).__name__
+        if name in ("CropPad", "RandomCrop", "RandomResizedCrop", "OldRandomCrop"):
+            return name
+        if name == "Resize" and str(getattr(transform, "method", "squish")) != "squish":
+            return f"Resize(method='{transform.method}')"
+    return ""
 
 
 def mask_results(learn: Any, split: str = "valid", *, progress: Progress | bool | None = None) -> MaskResults:
@@ -213,7 +369,7 @@ def _name_codes(vocab: list[Any], size: int) -> None:
 def _ignored(learn: Any, vocab: list[Any]) -> set[int]:
     loss = getattr(learn.loss_func, "func", learn.loss_func)
     index = getattr(loss, "ignore_index", None)
-    found = {i for i, name in enumerate(vocab) if str(name).strip().lower() in _UNLABELLED}
+    found = {i for i, name in enumerate(vocab) if str(name).strip().lower() in VOID}
     return found | ({int(index)} if isinstance(index, int) else set())
 
 

@@ -36,6 +36,8 @@ from .forward import (
     undisturbed,
 )
 from .learner_file import as_learner
+from .mask_predictions import MaskPrediction, MaskPredictions
+from .masks import draw, draws_masks, mask_target
 from .predictions import (
     CLASSES_SHOWN,
     ROWS_SHOWN,
@@ -58,7 +60,7 @@ def predict(
     top: int = CLASSES_SHOWN,
     allow_url: Policy = "any",
     progress: Progress | bool | None = None,
-) -> Prediction | Predictions:
+) -> Prediction | Predictions | MaskPrediction:
     """Say what a model makes of an item, or of many.
 
     The learner's own validation transforms run, no augmentation; the probabilities are those of
@@ -81,8 +83,9 @@ def predict(
         progress: for many: `True` for a bar, or a function called with (items done, items in all).
 
     Returns:
-        A `Prediction` for one item, `Predictions` for many. What cannot be read among many is listed in
-        `failed` and skipped.
+        A `Prediction` for one item, `Predictions` for many; of a segmentation model a `MaskPrediction` (the class of every
+        pixel, of the photo's own size) and `MaskPredictions`. What cannot be read among many is listed in `failed` and
+        skipped.
 
     Raises:
         FastmagicError: nothing there, no picture (for one item), or no model; names the closest right thing.
@@ -95,7 +98,7 @@ def predict(
         >>> fastmagic.predict("photos/*.jpg", learn).frame  # doctest: +SKIP
     """
     learn = as_learner(learn)
-    target = target_of(learn)
+    target = mask_target(learn) if draws_masks(learn) else target_of(learn)
     if not runs_on_transforms(learn.dls):
         with reporting(progress, "Predicting") as report:
             return _predict_by_loader(item, learn, target, top, report)
@@ -105,17 +108,20 @@ def predict(
     if many is None:
         return _predict_one(item, learn, target, transforms, kind, column, top, allow_url)
     with reporting(progress, "Predicting") as report:
+        if target.kind == "pixels":
+            return _predict_masks(many, learn, target, transforms, kind, column, allow_url, report)
         return _predict_many(many, learn, target, transforms, kind, column, allow_url, report)
 
 
-def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "class") -> str:
+def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "class", names: Sequence[str] = ()) -> str:
     """Return the plain fastai program that `predict` stands for.
 
     Args:
         source_expr: a Python expression for the item, or with `many` for the items (a list, a DataFrame).
         learn_expr: a Python expression for the learner, such as `learn` or `load_learner('model.pkl')`.
         many: whether the source stands for many items.
-        kind: "class", "classes" (any number of them) or "numbers": what the model answers.
+        kind: "class", "classes" (any number of them), "numbers" or "pixels": what the model answers.
+        names: the classes of "pixels", which fastai's loaders do not tell.
 
     >>> print(predict_code("'bird.jpg'", "learn", many=False))
     from fastai.vision.all import *
@@ -129,6 +135,8 @@ def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "cla
         lines.append(f"learn = {learn_expr}")
         learn = "learn"
     dl = f"dl={learn}.dls.test_dl(items)"
+    if kind == "pixels":
+        return "\n".join([*lines, *_mask_lines(source_expr, learn, many, names)])
     if many:
         lines += [f"items = {source_expr}"]
         if kind == "numbers":
@@ -151,6 +159,20 @@ def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "cla
             f"print(label, dict(zip({learn}.dls.vocab, probabilities.tolist())))",
         ]
     return "\n".join(lines)
+
+
+def _mask_lines(source_expr: str, learn: str, many: bool, names: Sequence[str]) -> list[str]:
+    """Return the lines that draw the mask of a photo, or of many: fastai's are as large as the model saw them."""
+    lines = [
+        f"_, _, scores = {learn}.predict(photo)",
+        "size = PILImage.create(photo).shape",
+        "mask = F.interpolate(scores[None], size=size, mode='bilinear')[0].argmax(0)",
+        f"shares = {{name: (mask == i).float().mean().item() for i, name in enumerate({list(names)})}}",
+        "print(shares)",
+    ]
+    if not many:
+        return [f"photo = {source_expr}", *lines]
+    return [f"for photo in {source_expr}:", *[f"    {line}" for line in lines]]
 
 
 def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, column: str | None) -> tuple[str, bool]:
@@ -232,7 +254,7 @@ def _predict_one(
     column: str | None,
     top: int,
     allow_url: Policy,
-) -> Prediction:
+) -> Any:
     if is_url(item):
         item, source = fetch(item, allow_url), item
     else:
@@ -242,11 +264,43 @@ def _predict_one(
     started = time.perf_counter()
     note = lost_in([depth(item)]) if kind is not None else ""
     opened = _open(item, transforms, kind)
+    if target.kind == "pixels":
+        return draw(learn, target, transforms, opened, source, top, note)
     activations = predict_opened(learn, transforms, opened)
     seconds = time.perf_counter() - started
     check_width(target, len(activations))
     picture = opened[0] if kind is not None and isinstance(opened[0], kind) else None
     return Prediction(target, activations, picture, source, seconds, top, note)
+
+
+def _predict_masks(
+    items: Any,
+    learn: Any,
+    target: Target,
+    transforms: Transforms,
+    kind: Any,
+    column: str | None,
+    allow_url: Policy,
+    progress: Progress | None,
+) -> MaskPredictions:
+    """Draw the masks of many photos, one after another: each has a size of its own."""
+    started = time.perf_counter()
+    rows = [items.iloc[i] for i in range(len(items))] if hasattr(items, "iloc") else list(items)
+    indices = list(items.index) if hasattr(items, "iloc") else list(range(len(rows)))
+    found, failed = [], []
+    for done, (index, item) in enumerate(zip(indices, rows, strict=True), 1):
+        try:
+            found.append((index, _predict_one(item, learn, target, transforms, kind, column, CLASSES_SHOWN, allow_url)))
+        except (FastmagicError, OSError) as error:
+            failed.append((_named(item, done - 1), _why(error)))
+        if progress is not None:
+            progress(done, len(rows))
+    if failed and not found:
+        raise UnreadableError(
+            f"None of the {len(failed)} items could be read. {failed[0][0]}: {failed[0][1]}".splitlines()[0],
+            "Names with spaces go in quotes.",
+        )
+    return MaskPredictions(found, failed, target.classes, time.perf_counter() - started)
 
 
 def _predict_many(

@@ -36,6 +36,8 @@ from .predictions import check_width, label_of, label_text, short
 if TYPE_CHECKING:
     from fastai.learner import Learner
 
+    from .masks import MaskResults
+
 
 # By learner, so that results go when the learner goes; `Results` must not hold the learner, or it never does.
 # With each, the checksums of the model and of the items that it is of.
@@ -335,7 +337,9 @@ class Results(Displayed):
         return hot
 
 
-def results(learn: Learner | str | Path, split: str = "valid", *, progress: Progress | bool | None = None) -> Results:
+def results(
+    learn: Learner | str | Path, split: str = "valid", *, progress: Progress | bool | None = None
+) -> Results | MaskResults:
     """Run the model over a dataset once, and return everything views of it need.
 
     Validation transforms, no shuffling, no dropped batch, also for "train". Asked again, the same `Results`
@@ -348,6 +352,9 @@ def results(learn: Learner | str | Path, split: str = "valid", *, progress: Prog
         split: "valid" or "train".
         progress: `True` for a bar, or a function called with (items done, items in all).
 
+    Returns:
+        `Results`; of a segmentation model `MaskResults`, which counts pixels.
+
     Raises:
         FastmagicError: no such dataset, no labels, or an item that cannot be opened (says which).
 
@@ -356,7 +363,11 @@ def results(learn: Learner | str | Path, split: str = "valid", *, progress: Prog
         >>> r.most_confused()              # doctest: +SKIP
         [('forest', 'bird', 5), ('bird', 'forest', 2)]
     """
+    from .masks import draws_masks, mask_results
+
     learn = as_learner(learn)
+    if draws_masks(learn):
+        return mask_results(learn, split, progress=progress)
     with reporting(progress, "Predicting") as report:
         return once(learn, split, lambda dataset, loader: _compute(learn, split, dataset, loader, report))
 

@@ -383,7 +383,7 @@ def plan(
             f"{learning.name} has no pretrained weights here: all its layers train in one cycle, none is frozen.",
             f"Leave {'`recipe`' if recipe is not None else '`freeze_epochs`'} out.",
         )
-    metric_text = kind.metrics[learning.target.kind]
+    metric_text = learning.metrics or kind.metrics[learning.target.kind]
     if metrics is not None:
         metric_text = source_of("metrics", metrics, names, kind)
         typed.append(metric_text)

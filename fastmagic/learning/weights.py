@@ -50,7 +50,8 @@ def weights_lines(file: Path, arch: Architecture) -> list[str]:
         state = state["model"]
         load.append("state = state['model']")
     keys = set(state)
-    if any(key.startswith("1.") for key in keys) and any(key.startswith("0.") for key in keys):
+    unet = any(key.startswith("layers.0.") for key in keys) and any(key.startswith("layers.1.") for key in keys)
+    if unet or (any(key.startswith("1.") for key in keys) and any(key.startswith("0.") for key in keys)):
         return [*load, "learn.model.load_state_dict(state)"]
     if arch.library == "timm":
         bare, target = _bare(arch), "learn.model[0].model"

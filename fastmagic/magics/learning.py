@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -414,13 +415,17 @@ def after_learner(call: Call, learn: Any, text_of: Callable[[str], str], names: 
 
 def _predict_code(call: Call, learn: Any) -> str:
     from ..learning.forward import target_of
+    from ..learning.masks import draws_masks, mask_target
     from ..learning.predict import code_of_items, predict_code
 
     words, values = call.words["items"], call.options["items"]
     expression, many = code_of_items(words, values, learn, call.options["column"])
     names = [word.removeprefix("$").partition(".")[0] for word in words]
-    kind = target_of(learn).kind if hasattr(learn, "dls") else "class"
-    return after_learner(call, learn, lambda name: predict_code(expression, name, many, kind), names)
+    kind, classes = "class", list[str]()
+    if hasattr(learn, "dls"):
+        target = mask_target(learn) if draws_masks(learn) else target_of(learn)
+        kind, classes = target.kind, target.classes if target.kind == "pixels" else []
+    return after_learner(call, learn, lambda name: predict_code(expression, name, many, kind, classes), names)
 
 
 def _progress(call: Call) -> tuple[Any, Any]:
@@ -471,12 +476,15 @@ def results(call: Call) -> Any:
     predictions, probabilities and losses.
     """
     from ..learning import results as resulting
+    from ..learning.masks import draws_masks, mask_results_code
 
     options = call.options
     learn = call.input("learn", "Learner")
     split = options["split"] or "valid"
     if options["code"]:
-        print(after_learner(call, learn, lambda name: resulting.results_code(name, split)))
+        masks = draws_masks(learn)
+        text_of = partial(mask_results_code, learn) if masks else resulting.results_code
+        print(after_learner(call, learn, lambda name: text_of(name, split)))
         return None
     progress, done = _progress(call)
     try:

@@ -16,6 +16,7 @@ from ..learning.learner_file import as_learner
 from ..learning.masks import MaskResults, draws_masks, mask_results
 from ..learning.predictions import label_text
 from ..learning.results import Results, results
+from ..overlay import LEFT_OUT, class_colour, colours
 from ..progress import Progress
 from ..render import escape, figure_png, html_table, image_tag, item_name, new_figure, short_path, text_table
 from .panel import Encoded, Panel, Still, png_tag
@@ -382,12 +383,14 @@ class ConfusionView(Panel):
         shown: list[dict[str, Any]] = []
         shown += [{"caption": "as the model saw it", "picture": _encoded(picture)}] if picture is not None else []
         for caption, mask in zip(("actual", "predicted"), masks or (), strict=False):
-            colours = np.array([_class_colour(i) for i in range(len(found.vocab))] + [(128, 128, 128)], dtype="uint8")
             names = [
-                {"name": str(found.vocab[i]) if i >= 0 else "left out", "colour": f"rgb{tuple(map(int, colours[i]))}"}
+                {"name": str(found.vocab[i]), "colour": f"rgb{class_colour(i)}"}
+                if i >= 0
+                else {"name": "left out", "colour": f"rgb{LEFT_OUT}"}
                 for i in sorted(np.unique(mask).tolist(), key=lambda i: (i < 0, i))
             ]
-            shown.append({"caption": caption, "picture": _encoded(Image.fromarray(colours[mask])), "legend": names})
+            picture = Image.fromarray(colours(mask, len(found.vocab)))
+            shown.append({"caption": caption, "picture": _encoded(picture), "legend": names})
         return shown
 
     # ------------------------------------------------------------ sums
@@ -710,15 +713,6 @@ def _encoded(picture: Any) -> Encoded:
         return Encoded(buffer.getvalue(), "image/png")
     picture.save(buffer, "JPEG", quality=82)
     return Encoded(buffer.getvalue())
-
-
-def _class_colour(i: int) -> tuple[int, int, int]:
-    """Return a colour of a class in a mask: hues a golden angle apart, in two lightnesses."""
-    import colorsys
-
-    return tuple(  # type: ignore[return-value]
-        round(255 * part) for part in colorsys.hls_to_rgb((i * 0.618) % 1, 0.45 + 0.2 * (i % 2), 0.75)
-    )
 
 
 def _fit(actual: Any, predicted: Any) -> dict[str, float]:

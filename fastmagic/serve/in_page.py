@@ -177,6 +177,8 @@ def scripts_of(model: str | Path, panel: str) -> str:
     said = learn.bundle
     if said["kind"] != "images":
         raise RefusedError("Only models of pictures predict in a page so far.", "Serve it instead: fastmagic app MODEL")
+    if said["target"]["kind"] == "pixels":
+        raise RefusedError("A model that draws masks does not predict in a page so far.", "Leave --live out.")
     transforms = [name for name, _ in said["item_tfms"]]
     if strange := [name for name in transforms if name not in KNOWN]:
         raise RefusedError(

@@ -112,6 +112,23 @@ CASES = {
         "round(float(preds.label[0] if isinstance(preds.label, list) else preds.label), 3)",
         "round(float(values[0]), 3)",
     ),
+    "a folder of images and masks": Case(
+        "",
+        "%datablock d --from scenes",
+        "([i.name for i in d.valid_ds.items], d.after_item.fs[0].codes, d.bs, d.one_batch()[1].max().item())",
+    ),
+    "a unet": Case(
+        "seen = fastmagic.datablock('scenes', num_workers=0)",
+        "%train seen tiny --epochs 1 --freeze-epochs 1 --no-check --into other",
+        TRAINED.format("other"),
+    ),
+    "the mask of a photo": Case(
+        "seen = fastmagic.datablock('scenes', num_workers=0)\n"
+        "unet = fastmagic.train(seen, 'tiny', epochs=1, freeze_epochs=1, checks=False)",
+        "%predict unet scenes/images/3.png",
+        "round(preds.shares['square'], 2)",
+        "round(shares['square'], 2)",
+    ),
     "results": Case("", "%results learn", "round(float(res.losses.mean()), 2)", "round(losses.mean().item(), 2)"),
     "a confusion": Case("", "%confusion learn", "conf.matrix.values.tolist()", "interp.confusion_matrix().tolist()"),
     "pixels of an item": Case("", "%pixels dls 3", "64", "sample[0].shape[-1]"),
@@ -136,6 +153,23 @@ json.dump(out, open("answers.json", "w"))
 """
 
 
+def _scenes(folder: Path) -> None:
+    """Write twenty photos of a bright square on dark ground, with masks."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(1)
+    for k in range(20):
+        mask = np.zeros((48, 64), np.uint8)
+        y, x = random.integers(4, 24, 2)
+        mask[y : y + 20, x : x + 20] = 1
+        photo = (np.where(mask, 190, 60)[..., None] + random.normal(0, 20, (48, 64, 3))).clip(0, 255).astype("uint8")
+        for place, pixels in (("images", photo), ("labels", mask)):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / place / f"{k}.png")
+    (folder / "codes.txt").write_text("ground\nsquare\n")
+
+
 def _can_export(learn) -> bool:
     dls = learn.dls
     try:
@@ -157,6 +191,7 @@ def answers(shapes, tmp_path_factory):
         shutil.copytree(shapes, "photos")
         files = sorted(Path("photos").rglob("*.png"))
         Path("labels.csv").write_text("file,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
+        _scenes(Path("scenes"))
         InteractiveShell.clear_instance()
         shell = InteractiveShell.instance()
 
