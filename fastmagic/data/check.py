@@ -40,7 +40,7 @@ def check(
     Args:
         source: a folder, a CSV file or DataFrame with a column of file names, or fastai `DataLoaders` (of any
             kind; what is no picture gets the checks of labels and split).
-        fast: open no picture: names, labels, split and file sizes only. 100,000 items take about a second.
+        fast: open no picture, but some 40 masks: names, labels, split and file sizes only. 100,000 items take about a second.
         fix: move broken files and spare copies of a photo to `.fastmagic/quarantine` beside the data. Nothing
             is deleted; copies whose labels contradict each other stay for a person to decide.
         undo: bring back what the last `fix` moved, and check nothing; also when the fix was given a folder above or

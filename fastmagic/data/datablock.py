@@ -28,7 +28,7 @@ def datablock(
     """Make a fastai `DataLoaders` from a source; questions left open are worked out from it.
 
     Args:
-        source: a folder of photos, a CSV file or DataFrame with a file column and a label column, a table whose rows
+        source: a folder of photos, one with `images` and masks, a CSV file or DataFrame with a file column and a label column, a table whose rows
             are learned from themselves, or whatever your own `get_items` takes.
         body: answers as Python assignments, one a line, as in a `%%datablock` cell.
         seed: seed of the split where `splitter` is left out; `None` for a new split every time.

@@ -69,17 +69,20 @@ def train(
     offline: bool = False,
     control: Control | None = None,
 ) -> Learner:
-    """Train a model of images or of a table, and return its `Learner`.
+    """Train a model of images, of masks or of a table, and return its `Learner`.
 
     With pretrained weights the new layers learn first, on features that stay as they came (batch-norm statistics too);
     then all layers, at small rates; then the better of the two by validation loss is kept, which is said where that is
     the first (Kumar et al. 2022, https://arxiv.org/abs/2202.10054, why). Where an epoch has fewer than 20 batches these are
     made smaller, down to 16. Without pretrained weights all layers train in one cycle, and a view of the data is made that can
     learn in few epochs: batches of at most 16, pictures of at most 96 px, augmentation, normalisation. A table is
-    learned by `tabular_learner` in one cycle, with more epochs where it is small. Your `dls` is never changed.
+    learned by `tabular_learner` in one cycle, with more epochs where it is small. Photos with masks are learned by
+    `unet_learner`, augmented, in batches of at most 8, the class called Void left out of loss and accuracy; by `tiny`, and from
+    scratch, at 128 px on the longer side. Your `dls` is never changed.
 
     Args:
-        dls: fastai `DataLoaders` of pictures or of a table, with a category, several categories or numbers as target.
+        dls: fastai `DataLoaders` of pictures or of a table, with a category, several categories or numbers as target; or of
+            pictures with masks.
         arch: a name from fastai, timm or torchvision, `tiny` (the backbone that comes with fastmagic), or a function
             that makes a model. By default resnet18; where its weights cannot be had, the best of what is at hand.
         epochs: passes over the training set; with pretrained weights those of all layers, 3, and 0 leaves these as they
@@ -534,7 +537,7 @@ def _kind(dls: Any) -> Kind:
     kind = kind_of(dls)
     if kind is None:
         raise RefusedError(
-            f"`train` trains on images and tables; the first item of these data is a {type(first_item(dls)[0]).__name__}.",
+            f"`train` trains on images, masks and tables; the first item of these data is a {type(first_item(dls)[0]).__name__}.",
             "For other data use fastai's own learners: collab_learner, text_classifier_learner.",
         )
     return kind

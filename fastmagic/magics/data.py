@@ -29,7 +29,7 @@ class _Source(Place):
     Option("dls", "name of the DataLoaders made (default: dls)", _DlsName()),
     Option(
         "--from",
-        "a folder of photos, a table (CSV file or DataFrame) of files or of rows, or digits; default: the newest path",
+        "a folder of photos (or of images and masks), a table (CSV file or DataFrame) of files or of rows, or digits; default: the newest path",
         _Source(),
     ),
     Option("--target", "the column of a table that is to be predicted; default: told by its name", Value()),
@@ -42,6 +42,7 @@ class _Source(Place):
         %datablock dls --from bird_or_not           # works the five questions out
         %datablock dls --from labels.csv --bs 32
         %datablock dls --from adult.csv --target salary
+        %datablock dls --from camvid_small          # images/, labels/ and codes.txt
         %datablock dls --from digits --explain
         %%datablock dls --from bird_or_not --bs 64
         blocks    = ImageBlock, CategoryBlock

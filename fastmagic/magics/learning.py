@@ -173,7 +173,8 @@ def train(call: Call) -> Any:
     Train a model on DataLoaders and get an ordinary fastai Learner.
 
     With pretrained weights the new layers learn first, then all, and the better of the two by validation
-    loss is kept; without them all layers train in one cycle, by a recipe that learns in few epochs. A table is learned by fastai's tabular_learner. The panel below the cell draws the loss and steers: stop, pause, learning rate, one epoch
+    loss is kept; without them all layers train in one cycle, by a recipe that learns in few epochs. A table is learned by fastai's tabular_learner, photos with masks by
+    its unet_learner. The panel below the cell draws the loss and steers: stop, pause, learning rate, one epoch
     more. Stopping or interrupting ends after the running batch and keeps what was learned.
     """
     from ..learning.improvement import improvement
@@ -338,6 +339,8 @@ class _Items(Place):
 def predict(call: Call) -> Any:
     """
     Say what a model makes of an item: picture, decision and probability by class name; or of many, as a table.
+
+    A model of masks lays the class of every pixel over the photo: NAME.mask, NAME.shares, NAME.save(FILE).
 
     For many items NAME is a DataFrame, and what cannot be read is listed and skipped. Without an item, a panel asks
     for pictures: by upload, drop, paste, camera or address. NAME is the panel then: NAME.last, NAME.history.
