@@ -326,7 +326,7 @@ def test_data_of_no_known_kind_are_refused():
 
     frame = pd.DataFrame({"text": ["good film", "bad film"] * 20, "label": ["pos", "neg"] * 20})
     dls = TextDataLoaders.from_df(frame, text_col="text", label_col="label", bs=4)
-    with pytest.raises(FastmagicError, match=r"`train` trains on images and tables; .* a TensorText"):
+    with pytest.raises(FastmagicError, match=r"`train` trains on images, masks.*; .* a TensorText"):
         fastmagic.train(dls)
 
 
