@@ -17,6 +17,7 @@ from .checks.files import broken, folders, left_out, missing_files, storage, too
 from .checks.labels import batch_checks, counts_of, few_steps, label_checks, split_checks
 from .checks.masks import mask_checks
 from .checks.mending import home, moved_finding, rejects, restored, stale
+from .checks.ratings import rating_checks
 from .folders import left_out_beside, no_images
 from .image_files import ImageFile, read_images
 from .listing import Listing, is_blank, list_folder, read_source
@@ -117,6 +118,7 @@ def _findings(
     if listing.kind == "dls" and photos is not None:  # %train says it of the training that it plans
         yield from few_steps(listing)
     yield from mask_checks(listing, photos is not None)
+    yield from rating_checks(listing)
     if listing.are_images:
         yield from copy_checks(listing, photos)
     if photos is not None:

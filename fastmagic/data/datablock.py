@@ -35,7 +35,8 @@ def datablock(
         target: the column of a table that is to be predicted.
         **answers: arguments of `fastai.data.block.DataBlock` (blocks, get_items, get_x, get_y, splitter, item_tfms,
             batch_tfms, …) or, for a table, of `fastai.tabular.core.TabularPandas` (y_names, cat_names, cont_names,
-            procs, y_block; `splitter` gets the table), and of its `dataloaders` (bs, val_bs, num_workers, …).
+            procs, y_block; `splitter` gets the table), for ratings of `fastai.collab.CollabDataLoaders.from_df` (user_name,
+            item_name, rating_name), and of its `dataloaders` (bs, val_bs, num_workers, …).
 
     Returns:
         An ordinary `DataLoaders`. `fastmagic.code(dls)` is the plain program that makes it.
@@ -75,7 +76,8 @@ def plan(
     """
     user = dict(namespace or {})
     where = resolve_source(source, source_name)
-    kind = kind_of_source(where, dict.fromkeys([*assigned_names(body or ""), *(given or {})]))
+    told = {"target": target} if target is not None else {}
+    kind = kind_of_source(where, {**dict.fromkeys([*assigned_names(body or ""), *(given or {})]), **told})
     vocabulary = kind.vocabulary()
     answered, assigned = evaluate(body, {**vocabulary, **user}, first_line) if body else ({}, [])
     for name, value in (given or {}).items():

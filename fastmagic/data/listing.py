@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnswerError, NotFoundError, few
-from ..kinds import MASK, TABLE
+from ..kinds import MASK, RATING, TABLE
 from ..kinds.mask import codes_of, ignored_by
 from ..render import short_path
 from .digits import digits
@@ -38,7 +38,8 @@ class Listing:
     by `delimiter` where there are several, `split_column` tells training from validation; `source` is its file.
     `unclear` says of a folder why its classes are not known, and what to do. `untold` are the positions of items without
     the number that is to be predicted. `leave_out` is the line that keeps the rows of a table `df` whose files are there.
-    `vocab` are the classes of a `DataLoaders`. `masks` are those of the photos, where there are some.
+    `vocab` are the classes of a `DataLoaders`. `masks` are those of the photos, where there are some. `ratings` are the
+    columns of user, item and rating.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -66,6 +67,7 @@ class Listing:
     leave_out: str = ""
     vocab: list[Any] | None = None
     masks: MaskSet | None = None
+    ratings: Any = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -281,6 +283,7 @@ def list_dls(dls: Any) -> Listing:
         untold=untold,
         vocab=vocab(dls) if not TABLE.holds(dls) else None,
         masks=_masks(dls),
+        ratings=_ratings(dls),
         leave_out=_leave_out(dls, read) if read is not None else "",
     )
 
@@ -305,6 +308,22 @@ def _masks(dls: Any) -> MaskSet | None:
         ignored=ignored_by(dls),
         are_files=isinstance(first, (str, Path)),
     )
+
+
+def _ratings(dls: Any) -> Any:
+    """Return user, item and rating of every row, training first, as they were given; `None` for other data."""
+    if not RATING.holds(dls):
+        return None
+    datasets = [loader.dataset for loader in list(dls.loaders)[:2]]
+    columns = [*datasets[0].cat_names[:2], *datasets[0].y_names]
+    index = [row for dataset in datasets for row in dataset.items.index]
+    plan = plan_of(dls)
+    if plan is not None and plan.source.value.index.is_unique:
+        return plan.source.value.loc[index, columns]
+    import pandas as pd
+
+    # Without the table: encoded, in which all that is not in the training set looks alike.
+    return pd.concat([dataset.items[columns] for dataset in datasets])
 
 
 def _leave_out(dls: Any, columns: Columns) -> str:

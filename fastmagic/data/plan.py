@@ -76,7 +76,7 @@ class Plan:
             needed += [free for free in program.free_names(text) if free not in bound]
             bound.add(variable)
         made_here = self.source.lines[0].startswith("#")  # the cells that made it, where they are known
-        before = program.definitions([*needed, *loose], self.namespace, vocabulary)
+        before = [*self.kind.imports, *program.definitions([*needed, *loose], self.namespace, vocabulary)]
         source = list(self.source.lines)
         if made_here:
             own = program.definitions([self.source.name], self.namespace, vocabulary) or source[:1]

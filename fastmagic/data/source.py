@@ -66,6 +66,8 @@ def resolve_source(source: Any, name: str = "") -> Source:
             from .digits import digits
 
             return Source(digits(), ["from fastmagic import digits", "path = digits()"], "path", digits())
+        if path.name == "u.data" and path.is_file():
+            return resolve_source(path.parent)  # MovieLens, whose titles lie beside
         if path.is_file() and is_table_name(path):
             return source_of_table(path, read_table(path))
         if re.match(r"https?://", str(source)):

@@ -9,13 +9,14 @@ from ..data.source import Source
 from .image import Image
 from .kind import Asked, Kind, Learning
 from .mask import Mask
+from .rating import Rating
 from .table import Table
 
-__all__ = ["IMAGE", "KINDS", "MASK", "TABLE", "Asked", "Kind", "Learning", "kind_of", "kind_of_source"]
+__all__ = ["IMAGE", "KINDS", "MASK", "RATING", "TABLE", "Asked", "Kind", "Learning", "kind_of", "kind_of_source"]
 
-TABLE, MASK, IMAGE = Table(), Mask(), Image()
+RATING, TABLE, MASK, IMAGE = Rating(), Table(), Mask(), Image()
 # In the order they are asked; the last takes every source that fastai's `DataBlock` takes.
-KINDS: tuple[Kind, ...] = (TABLE, MASK, IMAGE)
+KINDS: tuple[Kind, ...] = (RATING, TABLE, MASK, IMAGE)
 
 
 def kind_of(dls: Any) -> Kind | None:

@@ -92,6 +92,7 @@ class Kind(ABC):
     Attributes:
         name: what messages call its items: "images".
         module: what its programs import everything from.
+        imports: lines that they have besides.
         questions: what a `%%datablock` cell may answer, under fastai's own names.
         target: the question that says what is to be predicted.
         metrics: the default metric for each kind of `Target`.
@@ -100,6 +101,7 @@ class Kind(ABC):
 
     name = ""
     module = program.VISION
+    imports: tuple[str, ...] = ()
     questions: tuple[str, ...] = DATA_BLOCK
     target = "get_y"
     metrics: Mapping[str, str] = {}

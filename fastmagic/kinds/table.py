@@ -38,7 +38,7 @@ class Table(Kind):
 
     name = "tables"
     module = "fastai.tabular.all"
-    questions = ("y_names", "cat_names", "cont_names", "procs", "splitter", "y_block")
+    questions: tuple[str, ...] = ("y_names", "cat_names", "cont_names", "procs", "splitter", "y_block")
     metrics = {"class": "accuracy", "classes": "accuracy_multi", "numbers": "mae"}  # noqa: RUF012
     target = "y_names"
     lighter = "fewer columns"
@@ -129,7 +129,7 @@ class Table(Kind):
             f"{table} = TabularPandas(",
             f"    {source},",
             *[f"    {question}={text}," for question, text in answers.items() if question != "splitter"],
-            f"    splits={_called(answers['splitter'])}({source}),",
+            f"    splits={called(answers['splitter'])}({source}),",
             ")",
             f"{name} = {table}.dataloaders({', '.join(f'{q}={text}' for q, text in loader.items())})",
         ]
@@ -176,7 +176,7 @@ class Table(Kind):
             bs=bs,
             epochs=max(EPOCHS, min(MOST_EPOCHS, math.ceil(STEPS / count))) if asked.epochs is None else asked.epochs,
             lr=LR,
-            data=rebatched(dls, asked.bs, bs, _unweighted(dls), "TabularDataLoaders"),
+            data=rebatched(dls, asked.bs, bs, unweighted(dls), "TabularDataLoaders"),
             notes=notes,
         )
 
@@ -234,14 +234,14 @@ def y_range(numbers: Any) -> tuple[float, float]:
     return rounded if digits > 0 else (int(rounded[0]), int(rounded[1]))
 
 
-def _unweighted(dls: Any) -> bool:
+def unweighted(dls: Any) -> bool:
     """Tell whether `new`, which forgets the weights of rows, would forget any."""
     from fastai.tabular.core import TabDataLoader
 
     return all(isinstance(dl, TabDataLoader) and len(set(getattr(dl, "wgts", ()))) <= 1 for dl in dls.loaders)
 
 
-def _called(text: str) -> str:
+def called(text: str) -> str:
     """Return an expression as something that can be called: a lambda gets its parentheses."""
     plain = isinstance(ast.parse(text, mode="eval").body, (ast.Name, ast.Attribute, ast.Call))
     return text if plain else f"({text})"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import AnswerError, did_you_mean, few
+from ..kinds import RATING
 from .predictions import short
 
 LONGEST = 200  # letters of a value
@@ -81,6 +82,38 @@ def row_of(columns: list[Column], given: Mapping[str, Any]) -> dict[Any, Any]:
             raise AnswerError(f"{column.name}: the model does not know {short(text)!r}.", hint)
         row[column.name] = known[text] if text else None
     return row
+
+
+def typed_row(learn: Any, words: Sequence[str]) -> tuple[dict[Any, Any], str]:
+    """Return a row out of words such as `age=49 workclass=Private`, and what is told of the columns that were left out.
+
+    These have the value that is usual: the mean, the commonest category. Of a model of ratings the row has what was named.
+
+    Raises:
+        AnswerError: a word names no column, or says what is no value of it.
+    """
+    from .recommend import names_of
+
+    ratings = RATING.holds(learn.dls)
+    columns = [] if ratings else columns_of(learn)
+    names = {str(name): name for name in (names_of(learn) if ratings else [column.name for column in columns])}
+    given: dict[str, str] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in names:
+            raise AnswerError(
+                f"The model looks at no column {name!r}.", did_you_mean(name, names) or f"It looks at {few(names, 8)}."
+            )
+        if name in given:
+            raise AnswerError(f"{name} is said twice.", "Say it once.")
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        given[name] = value[1:-1] if quoted else value
+    if ratings:
+        return {names[name]: value for name, value in given.items()}, ""
+    usual = {str(column.name): written(column.usual) for column in columns if str(column.name) not in given}
+    row = row_of(columns, {**usual, **given})
+    note = f"The others as usual: {few((f'{name} {value}' for name, value in usual.items()), 6)}" if usual else ""
+    return row, note
 
 
 def is_gap(value: Any) -> bool:

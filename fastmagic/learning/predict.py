@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from ..data.opening import (
 )
 from ..data.reading import read_table
 from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
-from ..kinds import TABLE
+from ..kinds import RATING, TABLE
 from ..kinds.table import without_fastais_own_warnings
 from ..progress import Progress, reporting
 from .forward import (
@@ -47,6 +47,7 @@ from .predictions import (
     short,
     table_of,
 )
+from .recommend import Recommendations, classes_name, code_of, known, names_of, recommendations
 
 if TYPE_CHECKING:
     from fastai.learner import Learner
@@ -60,7 +61,7 @@ def predict(
     top: int = CLASSES_SHOWN,
     allow_url: Policy = "any",
     progress: Progress | bool | None = None,
-) -> Prediction | Predictions | MaskPrediction:
+) -> Prediction | Predictions | MaskPrediction | Recommendations:
     """Say what a model makes of an item, or of many.
 
     The learner's own validation transforms run, no augmentation; the probabilities are those of
@@ -71,7 +72,8 @@ def predict(
         item: one item is a picture file, an http(s) address, bytes, a PIL image, an array or tensor (H×W,
             H×W×3 or C×H×W; integers 0…255 or floats 0…1) or a row of a DataFrame. Many are a folder (with
             the folders in it), a glob pattern, a DataFrame, or a list of anything above. For models of tables: a
-            DataFrame, a CSV file, a row (a Series, a dict) or a list of rows; of text: a text or a list of texts.
+            DataFrame, a CSV file, a row (a Series, a dict) or a list of rows; of ratings also a row with the user alone (the
+            items they would rate highest) or the item alone (what is like it); of text: a text or a list of texts.
         learn: a fastai `Learner`, or the path of one exported with `learn.export`. Such a file is a pickle:
             opening it runs code from it, so open only files from people you trust. It is read once, and again
             when the file changes.
@@ -84,7 +86,7 @@ def predict(
 
     Returns:
         A `Prediction` for one item, `Predictions` for many; of a segmentation model a `MaskPrediction` (the class of every
-        pixel, of the photo's own size) and `MaskPredictions`. What cannot be read among many is listed in `failed` and
+        pixel, of the photo's own size) and `MaskPredictions`; `Recommendations`. What cannot be read among many is listed in `failed` and
         skipped.
 
     Raises:
@@ -99,6 +101,10 @@ def predict(
     """
     learn = as_learner(learn)
     target = mask_target(learn) if draws_masks(learn) else target_of(learn)
+    if RATING.holds(learn.dls) and (isinstance(item, Mapping) or _is_row(item)):
+        found = recommendations(learn, dict(item), max(top, 10) if top == CLASSES_SHOWN else top)
+        if found is not None:
+            return found
     if not runs_on_transforms(learn.dls):
         with reporting(progress, "Predicting") as report:
             return _predict_by_loader(item, learn, target, top, report)
@@ -352,6 +358,38 @@ def _predict_many(
     return Predictions(table, failed, target, files, time.perf_counter() - started, lost_in(depths))
 
 
+def _known_only(learn: Any, rows: Any, one: bool) -> Any:
+    """Return rows of users and items as the model has them: numbers as it was given numbers.
+
+    Raises:
+        FastmagicError: one row names a user or item that it has learned nothing of.
+    """
+    names = names_of(learn)
+    if lacking := [str(name) for name in names if name not in rows.columns]:
+        raise AnswerError(
+            f"The table lacks {' and '.join(map(repr, lacking))}.",
+            f"Give both for ratings: `pd.DataFrame({{{names[0]!r}: …, {names[1]!r}: …}})`; a row of one of them recommends.",
+        )
+    if one:
+        for name in names:
+            place = code_of(learn, name, rows[name].iloc[0])
+            rows = rows.assign(**{str(name): [classes_name(learn, name, place)]})
+        return rows
+    for name in names:
+        texts = {str(value): value for value in known(learn, name)}
+        rows = rows.assign(**{str(name): [texts.get(str(value), value) for value in rows[name]]})
+    return rows
+
+
+def _row_called(learn: Any, rows: Any, position: int) -> str:
+    """Return what a row is called: its number, or who rates what."""
+    if not RATING.holds(learn.dls):
+        return f"row {rows.index[position]}"
+    user, item = names_of(learn)
+    row = rows.iloc[position]
+    return f"{user} {row[user]}, {row[item]}"
+
+
 def _predict_by_loader(
     item: Any, learn: Any, target: Target, top: int, progress: Progress | None
 ) -> Prediction | Predictions:
@@ -366,6 +404,8 @@ def _predict_by_loader(
     else:
         one = isinstance(item, str)
         items = [item] if one else item
+    if RATING.holds(learn.dls):
+        items = _known_only(learn, items, one)
     with undisturbed(learn), without_fastais_own_warnings():  # a loader draws a random number when it is made
         try:
             loader = learn.dls.test_dl(items, num_workers=0)
@@ -375,10 +415,10 @@ def _predict_by_loader(
     check_width(target, outputs.activations.shape[1])
     seconds = time.perf_counter() - started
     if one:
-        source = f"row {items.index[0]}" if isinstance(items, pd.DataFrame) else short(item)
+        source = _row_called(learn, items, 0) if isinstance(items, pd.DataFrame) else short(item)
         return Prediction(target, outputs.activations[0], None, source, seconds, top)
     is_frame = isinstance(items, pd.DataFrame)
-    names = [f"row {index}" for index in items.index] if is_frame else [short(text) for text in items]
+    names = [_row_called(learn, items, i) for i in range(len(items))] if is_frame else [short(text) for text in items]
     table = table_of(target, names, outputs.activations)
     if is_frame:
         table.index = items.index

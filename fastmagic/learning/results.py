@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .masks import MaskResults
 
 
+COLUMNS = 4  # of a table are shown beside what was said of its rows
+
 # By learner, so that results go when the learner goes; `Results` must not hold the learner, or it never does.
 # With each, the checksums of the model and of the items that it is of.
 _cache: weakref.WeakKeyDictionary[Any, dict[str, tuple[tuple[int, int], Any]]] = weakref.WeakKeyDictionary()
@@ -204,10 +206,11 @@ class Results(Displayed):
         frame = self.to_frame() if rows is None else rows
         if rows is None:
             frame = frame.iloc[[i * count // min(k, count) for i in range(min(k, count))]]
-        text = text_table(["item", "actual", "predicted", ""], self._lines(frame))
+        header = ["item", *self._columns(), "actual", "predicted", ""]
+        text = text_table(header, self._lines(frame))
         pictures = [self._picture(position) for position in frame.index]
         if not any(pictures):
-            return Shown(html_table(["item", "actual", "predicted", ""], self._lines(frame)), text)
+            return Shown(html_table(header, self._lines(frame)), text)
         columns = min(len(frame), 3 if len(frame) <= 9 else 5)
         figure, axes = new_figure(-(-len(frame) // columns), columns)
         for axis, picture, (_, row) in zip(axes, pictures, frame.iterrows(), strict=False):
@@ -305,12 +308,28 @@ class Results(Displayed):
         return [
             [
                 short(item_name(row["item"])),
+                *self._cells(position),
                 label_text(row["actual"]),
                 label_text(row["predicted"]),
                 self._mark(row),
             ]
-            for _, row in frame.iterrows()
+            for position, row in frame.iterrows()
         ]
+
+    def _columns(self) -> list[str]:
+        """Return the first columns of a table, which tell what its rows are; none of other data."""
+        if self._transforms is not None or not hasattr(self._dataset, "decode_row"):
+            return []
+        return [str(name) for name in list(self._dataset.x_names)[:COLUMNS]]
+
+    def _cells(self, position: int) -> list[str]:
+        """Return what a row says in these columns."""
+        names = self._columns()
+        return (
+            [short(text, 32) for _, text in TABLE.row(self._dataset, self._raw[position])[: len(names)]]
+            if names
+            else []
+        )
 
     def _mark(self, row: Any) -> str:
         return "" if self.correct is None else "✓" if row["correct"] else "✗"

@@ -78,13 +78,14 @@ def train(
     learn in few epochs: batches of at most 16, pictures of at most 96 px, augmentation, normalisation. A table is
     learned by `tabular_learner` in one cycle, with more epochs where it is small. Photos with masks are learned by
     `unet_learner`, augmented, in batches of at most 8, the class called Void left out of loss and accuracy; by `tiny`, and from
-    scratch, at 128 px on the longer side. Your `dls` is never changed.
+    scratch, at 128 px on the longer side. Ratings are learned by `collab_learner`. Your `dls` is never changed.
 
     Args:
         dls: fastai `DataLoaders` of pictures or of a table, with a category, several categories or numbers as target; or of
-            pictures with masks.
+            pictures with masks, or of ratings.
         arch: a name from fastai, timm or torchvision, `tiny` (the backbone that comes with fastmagic), or a function
-            that makes a model. By default resnet18; where its weights cannot be had, the best of what is at hand.
+            that makes a model. By default resnet18; where its weights cannot be had, the best of what is at hand. Of ratings
+            'dot' (a dot product, the default) or 'net'.
         epochs: passes over the training set; with pretrained weights those of all layers, 3, and 0 leaves these as they
             came; at least 4 from scratch, at least 3 for a table.
         lr: peak learning rate, of the new layers where there are some: all layers then take a third of it at most, and the
@@ -537,8 +538,8 @@ def _kind(dls: Any) -> Kind:
     kind = kind_of(dls)
     if kind is None:
         raise RefusedError(
-            f"`train` trains on images, masks and tables; the first item of these data is a {type(first_item(dls)[0]).__name__}.",
-            "For other data use fastai's own learners: collab_learner, text_classifier_learner.",
+            f"`train` trains on images, masks, tables and ratings; the first item of these data is a {type(first_item(dls)[0]).__name__}.",
+            "For other data use fastai's own learners, such as text_classifier_learner.",
         )
     return kind
 

@@ -43,6 +43,7 @@ class _Source(Place):
         %datablock dls --from labels.csv --bs 32
         %datablock dls --from adult.csv --target salary
         %datablock dls --from camvid_small          # images/, labels/ and codes.txt
+        %datablock dls --from ml-100k               # ratings: columns of users, items and ratings
         %datablock dls --from digits --explain
         %%datablock dls --from bird_or_not --bs 64
         blocks    = ImageBlock, CategoryBlock

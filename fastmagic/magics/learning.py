@@ -34,9 +34,10 @@ class _Architecture(Expression):
         return value
 
     def accepts(self, text: str, session: Session) -> bool:
+        from ..kinds.rating import MODELS
         from ..learning.architectures import find
 
-        if callable(session.namespace.get(text.removeprefix("$"))):
+        if text in MODELS or callable(session.namespace.get(text.removeprefix("$"))):
             return True
         try:
             find(text)
@@ -106,7 +107,7 @@ def _metric_names() -> list[str]:
     Option(
         "arch",
         "an architecture of fastai, timm or torchvision, tiny, or a variable; default: resnet18, and where its weights "
-        "cannot be had the best of what is at hand",
+        "cannot be had the best of what is at hand; of ratings dot (default) or net",
         _Architecture(),
     ),
     Option(
@@ -318,7 +319,7 @@ class _Items(Place):
     Option("learn", "the Learner; default: the newest", Variable("Learner")),
     Option(
         "items",
-        "files, URLs, folders, globs or variables (pictures, arrays, lists, DataFrames)",
+        "files, URLs, folders, globs or variables (pictures, arrays, lists, DataFrames); of a model of tables COLUMN=VALUE",
         _Items(),
         many=True,
     ),
@@ -332,6 +333,8 @@ class _Items(Place):
         %predict 'photos/*.jpg' --csv preds.csv
         %predict https://example.com/bird.jpg
         %predict my_array --learn birds.fastmagic
+        %predict age=49 workclass=Private       # a row of a table; what is left out is as usual
+        %predict user=13 --top 10               # what a user would rate highest; title="Star Wars (1977)": what is like it
         %predict                                # a panel: upload, drop, paste, camera, address
     """,
     gives="preds",
@@ -354,15 +357,20 @@ def predict(call: Call) -> Any:
         return _predictor(call)
     learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
     item = items[0] if len(items) == 1 else list(items)
+    row, note = _typed_row(call, learn)
     if options["code"]:
-        print(_predict_code(call, learn))
+        print(_predict_code(call, learn, row))
         return None
+    if row is not None:
+        item = row
     arguments = {"top": options["top"]} if options["top"] else {}
     progress, done = _progress(call)
     try:
         found = predicting.predict(item, learn, column=options["column"], progress=progress, **arguments)
     finally:
         done()
+    if note:
+        found.note = note
     call.show(found)
     if options["csv"]:
         if not isinstance(found, Predictions):
@@ -372,6 +380,21 @@ def predict(call: Call) -> Any:
             )
         print(f"Wrote {len(found)} rows to {found.to_csv(options['csv'])}.")
     return found.frame if isinstance(found, Predictions) else found
+
+
+def _typed_row(call: Call, learn: Any) -> tuple[dict[Any, Any] | None, str]:
+    """Return the row that words such as `age=49 workclass=Private` say, `None` where other things are to be predicted."""
+    from ..kinds import TABLE
+    from ..learning.columns import typed_row
+    from ..learning.learner_file import as_learner
+
+    words = [word for word in call.options["items"] if isinstance(word, str)]
+    if len(words) < len(call.options["items"]) or not all("=" in word and not os.path.exists(word) for word in words):
+        return None, ""
+    learn = as_learner(learn)
+    if not TABLE.holds(learn.dls):
+        return None, ""
+    return typed_row(learn, words)
 
 
 def _predictor(call: Call) -> Any:
@@ -416,12 +439,30 @@ def after_learner(call: Call, learn: Any, text_of: Callable[[str], str], names: 
     return program.preceded(text, used, namespace)
 
 
-def _predict_code(call: Call, learn: Any) -> str:
+def _predict_code(call: Call, learn: Any, row: dict[Any, Any] | None = None) -> str:
+    from ..data.plan import plan_of
+    from ..kinds import RATING
     from ..learning.forward import target_of
     from ..learning.masks import draws_masks, mask_target
     from ..learning.predict import code_of_items, predict_code
 
     words, values = call.words["items"], call.options["items"]
+    if row is None and len(values) == 1 and isinstance(values[0], dict):
+        row = values[0]
+    if row is not None:
+        from ..learning.learner_file import as_learner
+        from ..learning.recommend import plain, recommend_code
+        from ..learning.train import data_of
+
+        known = as_learner(learn)
+        if RATING.holds(known.dls):
+            made = plan_of(data_of(known)) if not isinstance(learn, str) else None
+            table, top = made.source.name if made is not None else None, call.options["top"] or 10
+            return after_learner(call, learn, lambda name: recommend_code(known, row, name, table, top))
+        given = {name: plain(value) for name, value in row.items()}
+        given = {name: value for name, value in given.items() if value is not None and value == value}
+        kind = target_of(known).kind
+        return after_learner(call, learn, lambda name: predict_code(f"pd.Series({given!r})", name, False, kind))
     expression, many = code_of_items(words, values, learn, call.options["column"])
     names = [word.removeprefix("$").partition(".")[0] for word in words]
     kind, classes = "class", list[str]()

@@ -128,7 +128,7 @@ class Place(Value):
 
     metavar = "PATH"
     type_names: tuple[str, ...] = (
-        "str", "PurePath", "DataFrame", "Series", "Image", "ndarray", "Tensor", "list", "tuple", "L", "DataLoaders",
+        "str", "PurePath", "DataFrame", "Series", "Image", "ndarray", "Tensor", "list", "tuple", "dict", "L", "DataLoaders",
     )  # fmt: skip
 
     def convert(self, text: str, session: Session) -> Any:

@@ -129,6 +129,15 @@ CASES = {
         "round(preds.shares['square'], 2)",
         "round(shares['square'], 2)",
     ),
+    "ratings": Case(
+        "rated = fastmagic.datablock('ratings.csv')", "%train rated --epochs 2 --into other", TRAINED.format("other")
+    ),
+    "what a user would like": Case(
+        "fans = fastmagic.train(fastmagic.datablock('ratings.csv'), epochs=2)",
+        "%predict fans user=3 --top 2",
+        "list(preds.frame.title)",
+        "list(found.title)",
+    ),
     "results": Case("", "%results learn", "round(float(res.losses.mean()), 2)", "round(losses.mean().item(), 2)"),
     "a confusion": Case("", "%confusion learn", "conf.matrix.values.tolist()", "interp.confusion_matrix().tolist()"),
     "pixels of an item": Case("", "%pixels dls 3", "64", "sample[0].shape[-1]"),
@@ -192,6 +201,8 @@ def answers(shapes, tmp_path_factory):
         files = sorted(Path("photos").rglob("*.png"))
         Path("labels.csv").write_text("file,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
         _scenes(Path("scenes"))
+        rows = [f"{u},film {f},{1 + (u * f + u + f) % 5}\n" for u in range(20) for f in range(12) if (u + f) % 4]
+        Path("ratings.csv").write_text("user,title,rating\n" + "".join(rows))
         InteractiveShell.clear_instance()
         shell = InteractiveShell.instance()
 
