@@ -39,7 +39,9 @@ _PUBLIC = {
     "predict": "learning.predict",
     "predictor": "panels.predictor",
     "results": "learning.results",
+    "SeriesBlock": "data.series",
     "slides": "panels.slides",
+    "SoundBlock": "data.sound",
     "tiny": "learning.tiny",
     "train": "learning.train",
 }
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from .data.digits import digits
     from .data.explain import explain
     from .data.gather.images import fetch, images
+    from .data.series import SeriesBlock
+    from .data.sound import SoundBlock
     from .diagrams import diagram, dot
     from .errors import FastmagicError
     from .learning.control import Control

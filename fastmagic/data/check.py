@@ -18,6 +18,8 @@ from .checks.labels import batch_checks, counts_of, few_steps, label_checks, spl
 from .checks.masks import mask_checks
 from .checks.mending import home, moved_finding, rejects, restored, stale
 from .checks.ratings import rating_checks
+from .checks.series import series_checks
+from .checks.sounds import sound_checks
 from .folders import left_out_beside, no_images
 from .image_files import ImageFile, read_images
 from .listing import Listing, is_blank, list_folder, read_source
@@ -91,7 +93,7 @@ def check_listing(
     if fix:
         moved = dict(quarantine(home(listing), list(rejects(listing, photos))))
     kept = listing.without(set(moved)) if moved else listing
-    findings = list(_findings(kept, photos, *sizes))
+    findings = list(_findings(kept, photos, *sizes, fast=fast))
     if fix:
         findings.append(moved_finding(listing, moved))
         if moved and listing.kind != "folder":
@@ -101,7 +103,12 @@ def check_listing(
 
 
 def _findings(
-    listing: Listing, photos: dict[Path, ImageFile] | None, size: tuple[int, int] | None, bs: int | None
+    listing: Listing,
+    photos: dict[Path, ImageFile] | None,
+    size: tuple[int, int] | None,
+    bs: int | None,
+    *,
+    fast: bool = False,
 ) -> Iterator[Finding]:
     if not len(listing):
         yield _no_items(listing)
@@ -119,6 +126,9 @@ def _findings(
         yield from few_steps(listing)
     yield from mask_checks(listing, photos is not None)
     yield from rating_checks(listing)
+    yield from sound_checks(listing, not fast)
+    if not fast:
+        yield from series_checks(listing)
     if listing.are_images:
         yield from copy_checks(listing, photos)
     if photos is not None:
@@ -130,11 +140,13 @@ def _findings(
 
 def _subject(listing: Listing) -> str:
     """Say in a few words what was looked at: "553 + 138 photos, 2 classes"."""
-    what = "photo" if listing.are_images else "item"
+    what = "photo" if listing.are_images else "recording" if listing.are_sounds else "item"
+    if listing.are_series:
+        what = "series"
     counts = [len(listing)]
     if listing.splits is not None:
         counts = [len(listing.where(split)) for split in ("train", "valid")]
-    subject = f"{' + '.join(f'{n:,}' for n in counts)} {what}{'' if counts == [1] else 's'}"
+    subject = f"{' + '.join(f'{n:,}' for n in counts)} {what}{'' if counts == [1] or what == 'series' else 's'}"
     if listing.labels is None:
         return subject
     n = len([label for label in counts_of(listing) if not is_blank(label)])

@@ -6,6 +6,7 @@ evaluated once; the program that `--code` prints holds the same text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 
 
 def datablock(
-    source: Any, *, body: str | None = None, seed: int | None = 42, target: str | None = None, **answers: Any
+    source: Any,
+    *,
+    body: str | None = None,
+    seed: int | None = 42,
+    target: str | None = None,
+    label: str | None = None,
+    **answers: Any,
 ) -> DataLoaders:
     """Make a fastai `DataLoaders` from a source; questions left open are worked out from it.
 
@@ -33,6 +40,8 @@ def datablock(
         body: answers as Python assignments, one a line, as in a `%%datablock` cell.
         seed: seed of the split where `splitter` is left out; `None` for a new split every time.
         target: the column of a table that is to be predicted.
+        label: a regular expression that finds the class in a file's name: its group, or all that it matches. It answers
+            `get_y`.
         **answers: arguments of `fastai.data.block.DataBlock` (blocks, get_items, get_x, get_y, splitter, item_tfms,
             batch_tfms, …) or, for a table, of `fastai.tabular.core.TabularPandas` (y_names, cat_names, cont_names,
             procs, y_block; `splitter` gets the table), for ratings of `fastai.collab.CollabDataLoaders.from_df` (user_name,
@@ -48,7 +57,7 @@ def datablock(
         >>> dls = datablock("bird_or_not", item_tfms=Resize(96), bs=16)  # doctest: +SKIP
         >>> dls = datablock("adult.csv", target="salary")                # doctest: +SKIP
     """
-    return plan(source, body=body, seed=seed, target=target, given=answers).build()
+    return plan(source, body=body, seed=seed, target=target, label=label, given=answers).build()
 
 
 def plan(
@@ -61,6 +70,7 @@ def plan(
     first_line: int = 1,
     source_name: str = "",
     target: str | None = None,
+    label: str | None = None,
 ) -> Plan:
     """Answer the questions of a data block, without building it.
 
@@ -73,6 +83,7 @@ def plan(
         first_line: the number the body's first line has for its reader.
         source_name: the user's own name for a source that cannot be written down (a DataFrame).
         target: the column of a table that is to be predicted.
+        label: as for `datablock`.
     """
     user = dict(namespace or {})
     where = resolve_source(source, source_name)
@@ -96,6 +107,10 @@ def plan(
         text = f"compose({given_items.text}, sorted)"
         answered["get_items"] = replace(given_items, text=text, value=vocabulary["compose"](given_items.value, sorted))
         assigned = [(name, text if name == "get_items" else told) for name, told in assigned]
+    if label is not None:
+        if "get_y" in answered or target is not None:
+            raise AnswerError("`label` says how the class is found, and so does another answer.", "Leave one out.")
+        answered["get_y"] = _label_in_names(label, vocabulary)
     for name, answer in answered.items():
         if name not in (*kind.questions, *LOADER):
             raise AnswerError(
@@ -135,6 +150,22 @@ def plan(
         namespace=user,
         body=assigned,
     )
+
+
+def _label_in_names(pattern: str, vocabulary: Mapping[str, Any]) -> Answer:
+    """Return the answer to `get_y` that finds the class in a file's name.
+
+    Raises:
+        AnswerError: it is no regular expression.
+    """
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise AnswerError(
+            f"{pattern!r} is no regular expression: {error}.", r"For instance `label=r'^([^_]+)_'`"
+        ) from error
+    text = f"using_attr(RegexLabeller({pattern if groups else f'({pattern})'!r}), 'name')"
+    return Answer(text, eval(text, dict(vocabulary)))
 
 
 def _in_disk_order(get_items: Any) -> bool:

@@ -6,7 +6,7 @@ Everybody who is given a folder asks here, so that `%check`, `%datablock` and th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,19 @@ class Layout:
         return next(name for name, is_side in self.sides.items() if is_side == side)
 
 
-def read_folder(folder: Path) -> Layout:
+def read_folder(folder: Path, suffixes: Collection[str] | None = None) -> Layout:
     """Tell how the images of a folder are laid out; none is opened.
+
+    Args:
+        folder: that holds them.
+        suffixes: of other files that are looked for in place of images.
 
     Example:
         >>> read_folder(Path("bird_or_not")).kind  # doctest: +SKIP
         'classes'
     """
-    suffixes = image_suffixes()
-    masks = images_with_masks(folder)
+    masks = images_with_masks(folder) if suffixes is None else None
+    suffixes = image_suffixes() if suffixes is None else set(suffixes)
     found, back = Layout(), list[str]()
     listed = list(walk(masks or folder, back))
     if back:
@@ -230,7 +234,7 @@ def no_images(folder: Path, others: Sequence[Path]) -> tuple[str, str, list[Any]
     return cause, f"Give '{shown}', or the folder above it.", []
 
 
-def classes_unknown(folder: Path, layout: Layout) -> tuple[str, str] | None:
+def classes_unknown(folder: Path, layout: Layout, thing: str = "image") -> tuple[str, str] | None:
     """Say why the classes cannot be told from the folders, and what to do; `None` where they can."""
     if layout.kind == "crossed":
         lower, upper = (sorted({image.parents[i].name for image in layout.images}) for i in (0, 1))
@@ -244,7 +248,7 @@ def classes_unknown(folder: Path, layout: Layout) -> tuple[str, str] | None:
         file, table = layout.unused
         column = next(iter(table.frame.columns))
         return (
-            f"No column of '{file.name}' ({few(table.frame.columns, 4)}) names the {number(len(layout.images), 'image')}: "
+            f"No column of '{file.name}' ({few(table.frame.columns, 4)}) names the {number(len(layout.images), thing)}: "
             f"one is called {layout.images[0].name!r}, while {str(column)!r} says {str(table.frame[column].iloc[0])!r}."
             if len(table.frame)
             else f"'{file.name}' has no rows.",
@@ -254,9 +258,8 @@ def classes_unknown(folder: Path, layout: Layout) -> tuple[str, str] | None:
     if layout.kind == "sides":
         where = f"the folders {few(map(repr, layout.sides), 3)} themselves"
     return (
-        f"{number(len(layout.images), 'image lies', 'images lie')} in {where}, so their classes cannot be told from folders.",
-        "Put each class in a sub-folder, add a labels.csv (file,label), or let the name tell it: "
-        "`get_y=RegexLabeller(r'^(.+)_\\d+')`",
+        f"{number(len(layout.images), f'{thing} lies', f'{thing}s lie')} in {where}, so their classes cannot be told from folders.",
+        "Put each class in a sub-folder, add a labels.csv (file,label), or let the name tell it: `label=r'^(.+)_\\d+'`",
     )
 
 

@@ -83,6 +83,8 @@ def _input_transforms(dataset: Any) -> list[Any]:
 
 def _opens_something(transform: Any) -> bool:
     """Tell whether a type transform is a fastai type's `create` (PILImage.create and the like)."""
+    if getattr(type(transform), "opens_files", False):
+        return True
     function = getattr(transform, "encodes", transform)
     owner = getattr(function, "__self__", None)
     if isinstance(owner, type):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnswerError, NotFoundError, few
-from ..kinds import MASK, RATING, TABLE
+from ..kinds import MASK, RATING, SERIES, SOUND, TABLE
 from ..kinds.mask import codes_of, ignored_by
 from ..render import short_path
 from .digits import digits
@@ -24,6 +24,8 @@ from .items import _opens_something, item_list, source_in, vocab
 from .mask_files import MaskSet, masks_beside
 from .plan import plan_of
 from .reading import Table, found_fix, read_table
+from .series_files import series_in
+from .sound_files import SUFFIXES, holds_sounds, is_sound_name
 from .source import beside, rows_that_are_there, source_of_table
 from .tables import Columns, is_table_name, read_by, read_columns
 
@@ -68,6 +70,8 @@ class Listing:
     vocab: list[Any] | None = None
     masks: MaskSet | None = None
     ratings: Any = None
+    are_sounds: bool = False
+    are_series: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -154,7 +158,12 @@ def _no_table(path: Any) -> None:
 
 def list_folder(folder: Path) -> Listing:
     """List a folder of class folders, of `train` and `valid` with class folders inside, of images with a table, …"""
-    layout = read_folder(folder)
+    series = series_in(folder)
+    if series is not None and series.table is not None:
+        frame, _, columns = series.table
+        return replace(list_table(frame, folder, columns), root=folder, are_images=False, are_series=True)
+    sounds = holds_sounds(folder)
+    layout = read_folder(folder, SUFFIXES if sounds else SERIES.suffixes if series is not None else None)
     if layout.table is not None:
         file, table, columns = layout.table
         return replace(_list_file(file, table, columns), root=folder)
@@ -175,6 +184,9 @@ def list_folder(folder: Path) -> Listing:
     return Listing(
         kind="folder",
         masks=masks_beside(folder, layout) if layout.kind == "masks" else None,
+        are_images=not sounds and series is None,
+        are_sounds=sounds,
+        are_series=series is not None,
         paths=list(images),
         names=[str(path) for path in images],
         labels=labels,
@@ -182,7 +194,7 @@ def list_folder(folder: Path) -> Listing:
         root=folder,
         left_out=layout.left_out,
         unlabelled=layout.unlabelled,
-        unclear=classes_unknown(folder, layout),
+        unclear=classes_unknown(folder, layout, "recording" if sounds else "image"),
         circular=layout.circular,
     )
 
@@ -207,8 +219,11 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
             or "Build the DataLoaders first and check those, or give the table a column of file names with suffix.",
         )
     files = columns.files(frame)
+    sounds = any(file is not None for file in files) and all(is_sound_name(file) for file in files if file is not None)
     return Listing(
         kind="table",
+        are_images=not sounds,
+        are_sounds=sounds,
         paths=files,
         names=list(frame.index),
         labels=columns.labels(frame),
@@ -284,6 +299,8 @@ def list_dls(dls: Any) -> Listing:
         vocab=vocab(dls) if not TABLE.holds(dls) else None,
         masks=_masks(dls),
         ratings=_ratings(dls),
+        are_sounds=SOUND.holds(dls),
+        are_series=SERIES.holds(dls),
         leave_out=_leave_out(dls, read) if read is not None else "",
     )
 
@@ -393,10 +410,11 @@ def _files(dataset: Any) -> tuple[list[Path | None], bool]:
     """Return the file of every item and whether they are pictures."""
     if not hasattr(dataset, "tls"):
         return [None] * len(dataset), False
-    values, pictures = dataset.items, False
+    values, pictures, known = dataset.items, False, False
     for transform in _transforms(dataset, 0):
         if _opens_something(transform):
             pictures = "PIL" in f"{transform!r} {getattr(transform, 'name', '')}"
+            known = getattr(type(transform), "opens_files", False)
             break
         first = _apply(transform, values[:1])
         if first and not isinstance(first[0], (str, Path)):  # no getter of a path: it opens the file itself
@@ -410,7 +428,7 @@ def _files(dataset: Any) -> tuple[list[Path | None], bool]:
     files = [v if isinstance(v, Path) else Path(v) if isinstance(v, str) else None for v in values]
     if files and not any(files):  # arrays, say
         pictures = False
-    return (files, True) if pictures else ([None] * len(files), False)
+    return (files, pictures) if pictures or known else ([None] * len(files), False)
 
 
 def _labels(dls: Any, dataset: Any) -> tuple[list[Any] | None, bool]:

@@ -228,13 +228,19 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(get_image_files(folder))
 
 
-def files_of(text: str | Path, missing_ok: bool = False) -> list[Path] | None:
-    """Return the files of a folder or a glob pattern, or `None` for the name of one file."""
+def files_of(text: str | Path, missing_ok: bool = False, suffixes: Sequence[str] = ()) -> list[Path] | None:
+    """Return the files of a folder or a glob pattern, or `None` for the name of one file.
+
+    Args:
+        text: as typed.
+        missing_ok: nothing there is no error.
+        suffixes: of the files that a folder is looked through for; those of pictures where there are none.
+    """
     path = Path(text).expanduser()
     if path.is_dir():
-        files = image_files(path)
+        files = image_files(path) if not suffixes else _files_with(path, suffixes)
         if not files and not missing_ok:
-            raise no_images_in(path)
+            raise no_images_in(path) if not suffixes else NotFoundError(f"No {few(suffixes, 3)} files in '{path}'.", "")
         return files
     if path.is_file():
         return None
@@ -244,6 +250,12 @@ def files_of(text: str | Path, missing_ok: bool = False) -> list[Path] | None:
             raise _nothing_matches(path)
         return found
     return None
+
+
+def _files_with(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    from fastai.data.transforms import get_files
+
+    return sorted(get_files(folder, extensions=list(suffixes)))
 
 
 def _nothing_matches(pattern: Path) -> FastmagicError:

@@ -57,7 +57,7 @@ class Columns:
     def files(self, frame: Any) -> list[Path | None]:
         """Return the file of every row, `None` for a row that names none."""
         return [
-            None if _missing(value) or value == "" else Path(self.prefix) / f"{value}{self.suffix}"
+            None if _missing(value) or value == "" else Path(f"{self.prefix}{value}{self.suffix}")
             for value in frame[self.file]
         ]
 

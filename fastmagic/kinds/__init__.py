@@ -10,13 +10,27 @@ from .image import Image
 from .kind import Asked, Kind, Learning
 from .mask import Mask
 from .rating import Rating
+from .series import Series
+from .sound import Sound
 from .table import Table
 
-__all__ = ["IMAGE", "KINDS", "MASK", "RATING", "TABLE", "Asked", "Kind", "Learning", "kind_of", "kind_of_source"]
+__all__ = [
+    "IMAGE",
+    "KINDS",
+    "MASK",
+    "RATING",
+    "SOUND",
+    "TABLE",
+    "Asked",
+    "Kind",
+    "Learning",
+    "kind_of",
+    "kind_of_source",
+]
 
-RATING, TABLE, MASK, IMAGE = Rating(), Table(), Mask(), Image()
+RATING, TABLE, MASK, SOUND, SERIES, IMAGE = Rating(), Table(), Mask(), Sound(), Series(), Image()
 # In the order they are asked; the last takes every source that fastai's `DataBlock` takes.
-KINDS: tuple[Kind, ...] = (RATING, TABLE, MASK, IMAGE)
+KINDS: tuple[Kind, ...] = (RATING, TABLE, MASK, SOUND, SERIES, IMAGE)
 
 
 def kind_of(dls: Any) -> Kind | None:

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -45,9 +46,16 @@ if TYPE_CHECKING:
 
 
 class Image(Kind):
-    """Images, and what becomes one on its way to the model."""
+    """Images, and what becomes one on its way to the model.
+
+    Attributes:
+        thing: what messages call an item.
+        finds: how a program finds the files.
+    """
 
     name = "images"
+    thing = "image"
+    finds = "get_image_files"
     metrics = {"class": "error_rate", "classes": "accuracy_multi", "numbers": "mae"}  # noqa: RUF012
     lighter = "smaller pictures: item_tfms=Resize(128)"
 
@@ -60,9 +68,9 @@ class Image(Kind):
             return None
         if source.is_table:
             columns = read_columns(source.value, source.folder or Path(), target)
-            worked = _from_table(source, columns, seed, wanted)
+            worked = from_table(source, columns, seed, wanted)
         elif isinstance(source.value, Path):
-            worked = _from_folder(source, seed, wanted, target)
+            worked = self._from_folder(source, seed, wanted, target)
         else:
             worked = Worked({"splitter": random_split(seed)}, "", source)
         if worked.source.is_table and not source.is_table:
@@ -72,6 +80,70 @@ class Image(Kind):
             worked.answers["item_tfms"] = _resize(worked.images)
         worked.answers = {name: text for name, text in worked.answers.items() if name in wanted}
         return worked
+
+    def layout(self, folder: Path) -> Layout:
+        """Return how the files of a folder are laid out."""
+        return read_folder(folder)
+
+    def _from_folder(self, source: Source, seed: int | None, wanted: set[str], target: str | None) -> Worked:
+        layout = self.layout(source.value)
+        asked = "get_y" in wanted
+        # Where the user's own get_items finds the files, only the split can be told from them.
+        own = "get_items" not in wanted
+        if layout.table is not None and asked and not own:
+            file, table, columns = layout.table
+            if target is not None:
+                columns = read_columns(table.frame, file.parent, target)
+            return from_table(source_of_table(file, table), columns, seed, wanted)
+        if target is not None:
+            raise AnswerError(
+                f"A column {target!r} is to be predicted, but no table of labels lies in {source.value}.",
+                "Leave `target` out: folders are the classes.",
+            )
+        if asked and not own:
+            self._refuse(source.value, layout)
+        answers = {
+            "blocks": "ImageBlock, CategoryBlock",
+            "get_items": _get_items(source.value, layout, self.finds),
+            "splitter": random_split(seed),
+            "get_y": "parent_label",
+        }
+        why = ""
+        if layout.kind == "split":
+            train, valid = layout.folder_of("train"), layout.folder_of("valid")
+            arguments = "" if (train, valid) == ("train", "valid") else f"train_name={train!r}, valid_name={valid!r}"
+            answers["splitter"] = f"GrandparentSplitter({arguments})"
+            why = f"folders {train!r} and {valid!r} give the split, their sub-folders the classes"
+            if others := sum(layout.split_of(image) == "other" for image in layout.images):
+                why += f"; {number(others, self.thing)} in other folders left out"
+        elif layout.kind == "upper":
+            train, valid = layout.folder_of("train"), layout.folder_of("valid")
+            answers["splitter"] = f"FuncSplitter(lambda file: file.parent.name == {valid!r})"
+            answers["get_y"] = r"RegexLabeller(r'([^/]+)/[^/]+/[^/]+$')"
+            why = f"folders {train!r} and {valid!r} give the split, those above them the classes"
+        elif layout.kind == "classes":
+            names = sorted({image.parent.name for image in layout.images})
+            why = f"{len(names)} folders are the classes: {few(names)}"
+        if layout.unlabelled and not own:
+            place = os.path.relpath(layout.unlabelled[0], source.value).split(os.sep)[0]
+            why += f"; {number(len(layout.unlabelled), self.thing)} in {place!r} left out: no class is known"
+        if layout.circular and not own:
+            why += "; links are not followed, since one leads back"
+        return Worked(answers, why, source, layout.images)
+
+    def _refuse(self, folder: Path, layout: Layout) -> None:
+        """Raise where the classes cannot be told from the folders."""
+        if layout.kind == "none":
+            cause, fix, _ = no_images(folder, layout.left_out)
+            raise FastmagicError(cause, fix)
+        if layout.kind == "masks":
+            raise RefusedError(
+                f"Beside the images in '{folder}' lie masks of them, which are no classes.",
+                "Answer blocks with a MaskBlock, or leave it out: `blocks=(ImageBlock, MaskBlock(codes))`",
+            )
+        unknown = classes_unknown(folder, layout, self.thing)
+        if unknown is not None:
+            raise RefusedError(*unknown)
 
     def data(self, plan: Plan) -> Any:
         _check_columns(plan)
@@ -108,8 +180,14 @@ class Image(Kind):
     def learning(self, dls: Any, asked: Asked) -> Learning:
         item = first_item(dls)
         target = _target(dls, item)
-        scratch = not asked.pretrained and asked.weights is None
+        drawn = not shows_photos(dls)  # a spectrogram is not turned, nor made smaller
         notes: list[str] = []
+        if drawn and asked.arch is None and asked.pretrained and asked.weights is None:
+            asked = replace(asked, pretrained=False)
+            notes.append(
+                f"What a block draws is no photo: {DEFAULT} learns it from scratch. `arch` takes pretrained weights."
+            )
+        scratch = not asked.pretrained and asked.weights is None
         if asked.arch is None and not scratch and asked.weights is None:
             arch, why = default(asked.offline, small=_small(dls))
             notes += [why] if why else []
@@ -120,9 +198,11 @@ class Image(Kind):
         size = wanted if wanted is not None and shown > wanted and not fixed_size(arch) else None
         own_weights = not asked.pretrained or asked.weights is not None
         bs = asked.bs or _batch(dls, scratch)
+        if scratch and drawn and asked.bs is None and plain_loaders(dls) and len(dls.train.dataset) < FEW_DRAWN:
+            bs = min(bs, SMALLEST_DRAWN)
         data = [
             *rebatched(dls, asked.bs, bs, plain_loaders(dls)),
-            *added_lines(dls, size, augment=scratch, normalize=channels == 3 and own_weights),
+            *([] if drawn else added_lines(dls, size, augment=scratch, normalize=channels == 3 and own_weights)),
         ]
         count = steps(dls, bs)
         arguments = ["dls", arch.source]
@@ -134,7 +214,7 @@ class Image(Kind):
             arguments.append(f"n_in={channels}")
         if scratch:
             recipe, frozen, lr = "one_cycle", 0, SCRATCH_LR
-            usual = max(SCRATCH_EPOCHS, min(20, math.ceil(SCRATCH_STEPS / count)))
+            usual = max(SCRATCH_EPOCHS, min(40 if drawn else 20, math.ceil(SCRATCH_STEPS / count)))
         elif asked.recipe == "fine_tune":
             recipe, frozen, lr, usual = "fine_tune", 1, None, EPOCHS
         else:
@@ -146,7 +226,7 @@ class Image(Kind):
             arguments += ["train_bn=False", "cbs=BnFreeze()"]
         epochs = usual if asked.epochs is None else asked.epochs
         if scratch and epochs > 0:
-            notes.append(_scratch_note(epochs, bs, data, size or shown))
+            notes.append(_scratch_note(epochs, bs, data, None if drawn else size or shown))
         library = [arch.library] if arch.library in ("fastmagic", "torchvision") else []
         return Learning(
             name=arch.name,
@@ -258,57 +338,9 @@ def _opens_images(transform: Any) -> bool:
 # ---------------------------------------------------------------- folders
 
 
-def _from_folder(source: Source, seed: int | None, wanted: set[str], target: str | None) -> Worked:
-    layout = read_folder(source.value)
-    asked = "get_y" in wanted
-    # Where the user's own get_items finds the files, only the split can be told from them.
-    own = "get_items" not in wanted
-    if layout.table is not None and asked and not own:
-        file, table, columns = layout.table
-        if target is not None:
-            columns = read_columns(table.frame, file.parent, target)
-        return _from_table(source_of_table(file, table), columns, seed, wanted)
-    if target is not None:
-        raise AnswerError(
-            f"A column {target!r} is to be predicted, but no table of labels lies in {source.value}.",
-            "Leave `target` out: folders are the classes.",
-        )
-    if asked and not own:
-        _refuse(source.value, layout)
-    answers = {
-        "blocks": "ImageBlock, CategoryBlock",
-        "get_items": _get_items(source.value, layout),
-        "splitter": random_split(seed),
-        "get_y": "parent_label",
-    }
-    why = ""
-    if layout.kind == "split":
-        train, valid = layout.folder_of("train"), layout.folder_of("valid")
-        arguments = "" if (train, valid) == ("train", "valid") else f"train_name={train!r}, valid_name={valid!r}"
-        answers["splitter"] = f"GrandparentSplitter({arguments})"
-        why = f"folders {train!r} and {valid!r} give the split, their sub-folders the classes"
-        if others := sum(layout.split_of(image) == "other" for image in layout.images):
-            why += f"; {number(others, 'image')} in other folders left out"
-    elif layout.kind == "upper":
-        train, valid = layout.folder_of("train"), layout.folder_of("valid")
-        answers["splitter"] = f"FuncSplitter(lambda file: file.parent.name == {valid!r})"
-        answers["get_y"] = r"RegexLabeller(r'([^/]+)/[^/]+/[^/]+$')"
-        why = f"folders {train!r} and {valid!r} give the split, those above them the classes"
-    elif layout.kind == "classes":
-        names = sorted({image.parent.name for image in layout.images})
-        why = f"{len(names)} folders are the classes: {few(names)}"
-    if layout.unlabelled and not own:
-        place = os.path.relpath(layout.unlabelled[0], source.value).split(os.sep)[0]
-        why += f"; {number(len(layout.unlabelled), 'image')} in {place!r} left out: no class is known"
-    if layout.circular and not own:
-        why += "; links are not followed, since one leads back"
-    return Worked(answers, why, source, layout.images)
-
-
-def _get_items(folder: Path, layout: Layout) -> str:
-    """Return how a program finds the images: in the order of their names, since the disk's differs between machines."""
-    finds = "get_image_files"
-    if layout.circular:
+def _get_items(folder: Path, layout: Layout, finds: str = "get_image_files") -> str:
+    """Return how a program finds the files: in the order of their names, since the disk's differs between machines."""
+    if layout.circular and finds == "get_image_files":
         finds = "partial(get_files, extensions=image_extensions, followlinks=False)"
     if layout.folders and layout.kind != "split":
         given = f"folders={layout.folders!r}"
@@ -322,25 +354,10 @@ def _get_items(folder: Path, layout: Layout) -> str:
     return f"compose({finds}, sorted)"
 
 
-def _refuse(folder: Path, layout: Layout) -> None:
-    """Raise where the classes cannot be told from the folders."""
-    if layout.kind == "none":
-        cause, fix, _ = no_images(folder, layout.left_out)
-        raise FastmagicError(cause, fix)
-    if layout.kind == "masks":
-        raise RefusedError(
-            f"Beside the images in '{folder}' lie masks of them, which are no classes.",
-            "Answer blocks with a MaskBlock, or leave it out: `blocks=(ImageBlock, MaskBlock(codes))`",
-        )
-    unknown = classes_unknown(folder, layout)
-    if unknown is not None:
-        raise RefusedError(*unknown)
-
-
 # ---------------------------------------------------------------- tables
 
 
-def _from_table(source: Source, columns: Columns, seed: int | None, wanted: set[str]) -> Worked:
+def from_table(source: Source, columns: Columns, seed: int | None, wanted: set[str]) -> Worked:
     frame = source.value
     if not columns.exist and {"get_x", "get_items"} & wanted:
         raise NotFoundError(
@@ -505,6 +522,10 @@ SCRATCH_SIZE, SCRATCH_BATCH, SCRATCH_LR = 96, 16, 1e-2
 SCRATCH_EPOCHS, SCRATCH_STEPS = 4, 240
 
 
+# Of what a block draws there are often few: with batches of 16 and 40 steps the statistics of the batch norms were not there yet.
+FEW_DRAWN, SMALLEST_DRAWN = 160, 8
+
+
 def _small(dls: Any) -> bool:
     """Tell whether the pictures' files are as small as those that the backbone in the box was trained on."""
     files = [source for source in islice(sources(dls.train.dataset), 20 * SAMPLE) if isinstance(source, Path)]
@@ -543,6 +564,12 @@ def first_item(dls: Any) -> tuple[Any, ...]:
             "`check(dls, fix=True)` sets files aside that cannot be read.",
         ) from error
     return item if isinstance(item, tuple) else (item,)
+
+
+def shows_photos(dls: Any) -> bool:
+    """Tell whether a model sees photos, rather than pictures that a block of ours draws."""
+    lists = getattr(dls.train.dataset, "tls", None)
+    return not lists or not any(getattr(type(step), "opens_files", False) for step in lists[0].tfms.fs)
 
 
 def _target(dls: Any, item: tuple[Any, ...]) -> Target:

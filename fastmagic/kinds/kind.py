@@ -97,6 +97,7 @@ class Kind(ABC):
         target: the question that says what is to be predicted.
         metrics: the default metric for each kind of `Target`.
         lighter: what needs less memory, beside a smaller batch.
+        suffixes: of the files that a folder of its items holds; those of images where there are none.
     """
 
     name = ""
@@ -106,6 +107,7 @@ class Kind(ABC):
     target = "get_y"
     metrics: Mapping[str, str] = {}
     lighter = ""
+    suffixes: tuple[str, ...] = ()
 
     def vocabulary(self) -> dict[str, Any]:
         """Return the names that a program has from its first import."""

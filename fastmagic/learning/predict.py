@@ -22,7 +22,7 @@ from ..data.opening import (
 )
 from ..data.reading import read_table
 from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
-from ..kinds import RATING, TABLE
+from ..kinds import RATING, TABLE, kind_of
 from ..kinds.table import without_fastais_own_warnings
 from ..progress import Progress, reporting
 from .forward import (
@@ -110,7 +110,8 @@ def predict(
             return _predict_by_loader(item, learn, target, top, report)
     transforms = Transforms(learn.dls)
     kind = image_class(transforms.dataset)
-    many = _many(item)
+    known = kind_of(learn.dls)
+    many = _many(item, known.suffixes if known is not None else ())
     if many is None:
         return _predict_one(item, learn, target, transforms, kind, column, top, allow_url)
     with reporting(progress, "Predicting") as report:
@@ -223,7 +224,7 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
     return (f"[{', '.join(parts)}]" if len(parts) > 1 else parts[0]), many
 
 
-def _many(item: Any) -> Any:
+def _many(item: Any, suffixes: tuple[str, ...] = ()) -> Any:
     """Return the items where `item` stands for many (a list, or a DataFrame as it is), else `None`."""
     import pandas as pd
 
@@ -238,17 +239,19 @@ def _many(item: Any) -> Any:
     if named and not any(isinstance(key, str) for key in item.index):
         return list(item)
     if isinstance(item, (str, Path)) and not is_url(item):
-        return files_of(item)
+        return files_of(item, suffixes=suffixes)
     if isinstance(item, (list, tuple, set, Generator)) or type(item).__name__ == "L":
-        return [one for part in item for one in (_many(part) if _holds_many(part) else [part])]
+        return [one for part in item for one in (_many(part, suffixes) if _holds_many(part, suffixes) else [part])]
     if getattr(item, "ndim", None) == 4:
         return list(item)
     return None
 
 
-def _holds_many(part: Any) -> bool:
+def _holds_many(part: Any, suffixes: tuple[str, ...]) -> bool:
     """Tell whether a member of a list stands for several items itself: a folder or a pattern."""
-    return isinstance(part, (str, Path)) and not is_url(part) and bool(files_of(part, missing_ok=True))
+    return (
+        isinstance(part, (str, Path)) and not is_url(part) and bool(files_of(part, missing_ok=True, suffixes=suffixes))
+    )
 
 
 def _predict_one(
@@ -276,7 +279,11 @@ def _predict_one(
     seconds = time.perf_counter() - started
     check_width(target, len(activations))
     picture = opened[0] if kind is not None and isinstance(opened[0], kind) else None
-    return Prediction(target, activations, picture, source, seconds, top, note)
+    if hasattr(opened[0], "picture"):  # what a block of ours draws
+        picture = opened[0].picture()
+    found = Prediction(target, activations, picture, source, seconds, top, note)
+    found.player = opened[0].player() if hasattr(opened[0], "player") else ""
+    return found
 
 
 def _predict_masks(

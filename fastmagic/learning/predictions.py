@@ -22,7 +22,8 @@ class Prediction(Displayed):
             answers numbers the number, or a list of them.
         probability: that of `label`, 0…1; `None` for several labels and for numbers.
         probabilities: of every class by its name, likeliest first; empty for numbers.
-        image: the item as a PIL image, with the model's eyes (RGB or grey); `None` for text and tables.
+        image: the item as a PIL image, with the model's eyes (RGB or grey), or as it is drawn for the model (a spectrogram);
+            `None` for text and tables.
         source: where the item came from, as text.
         seconds: from opening the item to its label, download not counted.
         note: what was lost in opening it, "" where nothing was.
@@ -36,6 +37,7 @@ class Prediction(Displayed):
         self.probabilities: dict[Any, float] = {target.classes[i]: float(activations[i]) for i in order}
         self.probability = self.probabilities[self.label] if target.kind == "class" else None
         self.image, self.source, self.seconds, self.note = picture, source, seconds, note
+        self.player = ""  # HTML that plays a sound
         self._top = top
 
     def __repr__(self) -> str:
@@ -54,7 +56,7 @@ class Prediction(Displayed):
         )
         picture = image_tag(self.image, 128, item_name(self.source)) if self.image is not None else ""
         html = (
-            f'<div style="display:flex;gap:1em;align-items:center;flex-wrap:wrap">{picture}<div>'
+            f'<div style="display:flex;gap:1em;align-items:center;flex-wrap:wrap"><div>{picture}{self.player}</div><div>'
             f'<p><b style="font-size:1.25em">{escape(self._decision())}</b> '
             f'<span class="dim">{escape(item_name(self.source))}</span></p>'
             f"<table><tbody>{bars}</tbody></table>"

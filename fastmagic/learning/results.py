@@ -240,6 +240,8 @@ class Results(Displayed):
                 opened = self._transforms.open(self._raw[position], with_target=True)[0]
             except (OSError, SyntaxError):
                 return None
+            if hasattr(opened, "picture"):
+                opened = opened.picture()
             if hasattr(opened, "convert"):
                 return thumbnail(opened, size)
             return _drawn(opened, size) if hasattr(opened, "show") else str(opened)
@@ -302,6 +304,8 @@ class Results(Displayed):
             opened = self._transforms.open(self._raw[position], with_target=True)[0]
         except (OSError, SyntaxError):
             return None
+        if hasattr(opened, "picture"):  # what a block of ours draws
+            return opened.picture()
         return opened if hasattr(opened, "convert") else None
 
     def _lines(self, frame: Any) -> list[list[str]]:

@@ -29,10 +29,11 @@ class _Source(Place):
     Option("dls", "name of the DataLoaders made (default: dls)", _DlsName()),
     Option(
         "--from",
-        "a folder of photos (or of images and masks), a table (CSV file or DataFrame) of files or of rows, or digits; default: the newest path",
+        "a folder of photos (or of images and masks, or of recordings), a table (CSV file or DataFrame) of files or of rows, or digits; default: the newest path",
         _Source(),
     ),
     Option("--target", "the column of a table that is to be predicted; default: told by its name", Value()),
+    Option("--label", "a regular expression that finds the class in a file's name: its (group)", Value()),
     Option("--bs", "batch size; default: worked out from the number of items", Number(int, minimum=1)),
     Option("--show", "how many items to show (default: 6; 0 for none)", Number(int, minimum=0)),
     Option("--seed", "seed of the split that is worked out (default: 42)", Number(int)),
@@ -44,6 +45,7 @@ class _Source(Place):
         %datablock dls --from adult.csv --target salary
         %datablock dls --from camvid_small          # images/, labels/ and codes.txt
         %datablock dls --from ml-100k               # ratings: columns of users, items and ratings
+        %datablock dls --from spoken_digits --label '^([^_]+)_'   # recordings, the class in their names
         %datablock dls --from digits --explain
         %%datablock dls --from bird_or_not --bs 64
         blocks    = ImageBlock, CategoryBlock
@@ -99,6 +101,7 @@ def datablock(call: Call) -> Any:
         first_line=2,
         source_name=call.words.get("from", "") if call.words.get("from", "").isidentifier() else "",
         target=options["target"],
+        label=options["label"],
     )
     if options["code"]:
         print(planned.code_for(call.options["into"]))
