@@ -103,13 +103,16 @@ def evaluate(body: str, namespace: dict[str, Any], first_line: int) -> tuple[dic
     return answers, assigned
 
 
-def assigned_names(body: str) -> list[str]:
-    """Return the names that a body assigns; none where it is no Python, which is said when it is evaluated."""
+def assigned_texts(body: str) -> dict[str, str]:
+    """Return what a body assigns, as it is written, by name; nothing where it is no Python, which is said when it is evaluated."""
     try:
-        nodes = list(ast.walk(ast.parse(textwrap.dedent(body))))
+        statements = ast.parse(textwrap.dedent(body)).body
     except SyntaxError:
-        return []
-    return [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+        return {}
+    assigned = [statement for statement in statements if isinstance(statement, ast.Assign)]
+    return {
+        target.id: ast.unparse(one.value) for one in assigned for target in one.targets if isinstance(target, ast.Name)
+    }
 
 
 def _assignments(body: str, first_line: int) -> list[ast.Assign]:

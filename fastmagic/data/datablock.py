@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AnswerError
 from ..kinds import kind_of_source
-from .answers import LOADER, QUESTIONS, Answer, assigned_names, check_type, evaluate, source_of, unknown
+from .answers import LOADER, QUESTIONS, Answer, assigned_texts, check_type, evaluate, source_of, unknown
 from .plan import Plan
 from .source import resolve_source
 
@@ -87,8 +87,8 @@ def plan(
     """
     user = dict(namespace or {})
     where = resolve_source(source, source_name)
-    told = {"target": target} if target is not None else {}
-    kind = kind_of_source(where, {**dict.fromkeys([*assigned_names(body or ""), *(given or {})]), **told})
+    told = {name: value for name, value in (("target", target), ("label", label)) if value is not None}
+    kind = kind_of_source(where, {**assigned_texts(body or ""), **(given or {}), **told})
     vocabulary = kind.vocabulary()
     answered, assigned = evaluate(body, {**vocabulary, **user}, first_line) if body else ({}, [])
     for name, value in (given or {}).items():

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnswerError, NotFoundError, few
-from ..kinds import MASK, RATING, SERIES, SOUND, TABLE
+from ..kinds import MASK, RATING, SERIES, SOUND, TABLE, kind_of_source
+from ..kinds.image import Image
 from ..kinds.mask import codes_of, ignored_by
 from ..render import short_path
 from .digits import digits
@@ -23,10 +24,11 @@ from .folders import classes_unknown, read_folder
 from .items import _opens_something, item_list, source_in, vocab
 from .mask_files import MaskSet, masks_beside
 from .plan import plan_of
+from .ratings import movielens, rating_columns
 from .reading import Table, found_fix, read_table
 from .series_files import series_in
-from .sound_files import SUFFIXES, holds_sounds, is_sound_name
-from .source import beside, rows_that_are_there, source_of_table
+from .sound_files import is_sound_name
+from .source import Source, beside, rows_that_are_there, source_of_table
 from .tables import Columns, is_table_name, read_by, read_columns
 
 
@@ -158,12 +160,15 @@ def _no_table(path: Any) -> None:
 
 def list_folder(folder: Path) -> Listing:
     """List a folder of class folders, of `train` and `valid` with class folders inside, of images with a table, …"""
-    series = series_in(folder)
+    kind = kind_of_source(Source(folder, [], "path", folder), {})
+    if kind is RATING and (rated := movielens(folder)) is not None:
+        return replace(_list_ratings(rated.frame), root=folder)
+    series = series_in(folder) if kind is SERIES else None
     if series is not None and series.table is not None:
         frame, _, columns = series.table
         return replace(list_table(frame, folder, columns), root=folder, are_images=False, are_series=True)
-    sounds = holds_sounds(folder)
-    layout = read_folder(folder, SUFFIXES if sounds else SERIES.suffixes if series is not None else None)
+    sounds = kind is SOUND
+    layout = kind.layout(folder) if isinstance(kind, Image) else read_folder(folder)
     if layout.table is not None:
         file, table, columns = layout.table
         return replace(_list_file(file, table, columns), root=folder)
@@ -212,6 +217,8 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
         FastmagicError: no column names image files.
     """
     columns = columns or read_columns(frame, base)
+    if columns.file is None and rating_columns(frame) is not None:
+        return _list_ratings(frame)
     if columns.file is None:
         raise NotFoundError(
             f"No column of the table names image files (columns: {few(frame.columns, 8)}).",
@@ -236,6 +243,20 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
         split_column=columns.split,
         untold=[i for i, gone in enumerate(frame[columns.label].isna()) if gone] if columns.numbers else [],
         leave_out=columns.leave_out("df"),
+    )
+
+
+def _list_ratings(frame: Any) -> Listing:
+    """List a table of ratings: rows of user, item and rating."""
+    found = rating_columns(frame)
+    assert found is not None
+    return Listing(
+        kind="table",
+        paths=[None] * len(frame),
+        names=list(frame.index),
+        are_images=False,
+        frame=frame,
+        ratings=frame[[found.user, found.item, found.rating]],
     )
 
 

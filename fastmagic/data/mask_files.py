@@ -287,7 +287,8 @@ def meaning(layout: MaskLayout, named: Sequence[str] = ()) -> Meaning:
     indices = any(one.mode == "P" for one in read.values())
     said = ["their values are indices of a palette, read as they stand"] if indices else []
     above = [value for value in values if value >= len(codes)]
-    spread = len(values) == len(codes) > 1 and values[-1] == NO_LABEL  # 0 and 255 of two classes
+    divide = next((d for d in range(255, 1, -1) if [value // d for value in values] == list(range(len(values)))), None)
+    spread = divide is not None and len(values) == len(codes) > 1 and values[-1] == NO_LABEL  # 0 and 255 of two classes
     if codes and above in ([], [NO_LABEL]) and not spread:
         return Meaning(codes=codes, indices=indices, ignored=_ignored(codes, above), said=said)
     if not codes and values[-1] < len(values) + 8:
@@ -295,7 +296,6 @@ def meaning(layout: MaskLayout, named: Sequence[str] = ()) -> Meaning:
             codes=[str(value) for value in range(values[-1] + 1)], indices=indices,
             said=[*said, f"the classes are their values, 0 to {values[-1]}: codes.txt beside the images would name them"],
         )  # fmt: skip
-    divide = next((d for d in range(255, 1, -1) if [value // d for value in values] == list(range(len(values)))), None)
     if divide is not None and len(values) > 1 and len(codes) in (0, len(values)):
         names = codes or (["background", "object"] if len(values) == 2 else [str(i) for i in range(len(values))])
         return Meaning(

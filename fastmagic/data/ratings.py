@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from .reading import Table
@@ -16,6 +18,8 @@ ITEM_COLUMNS = (
     "artist id", "artistid", "song id", "anime id", "recipe id", "joke", "joke id", "business id",
 )  # fmt: skip
 RATING_COLUMNS = ("rating", "ratings", "book rating", "stars", "score", "overall", "preference")
+LABELS = ("label", "class", "target", "y")
+TWICE = 0.5  # of the rows; where a user has the same item again and again, they are no ratings
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class RatingColumns:
 def rating_columns(frame: Any, target: Any = None) -> RatingColumns | None:
     """Return which columns of a table hold users, items and their ratings; `None` where it is no table of ratings.
 
-    All three have names that say so, the ratings are numbers, and users or items come more than once.
+    All three have names that say so, the ratings are numbers, users and items come more than once, hardly any pair does, and
+    no column is called label or target.
 
     Args:
         frame: a DataFrame.
@@ -48,7 +53,11 @@ def rating_columns(frame: Any, target: Any = None) -> RatingColumns | None:
         return None
     if frame[rating].dtype.kind not in "iuf" or not len(frame):
         return None
-    if frame[user].nunique() == len(frame) and frame[item].nunique() == len(frame):
+    if any(rank(name, LABELS) < len(LABELS) for name in frame.columns):
+        return None  # something else is to be predicted
+    if frame[user].nunique() == len(frame) or frame[item].nunique() == len(frame):
+        return None
+    if frame.duplicated([user, item]).mean() > TWICE:
         return None
     return RatingColumns(user, item, rating)
 
@@ -58,8 +67,12 @@ def _best(frame: Any, known: tuple[str, ...]) -> Any:
     return column if column is not None and rank(column, known) < len(known) else None
 
 
-def movielens(folder: Path) -> Table | None:
+def movielens(folder: Path, rows: int | None = None) -> Table | None:
     """Read the ratings in a folder as MovieLens has them, films by their titles; `None` where it holds none.
+
+    Args:
+        folder: with `u.data`, or with `ratings.csv`.
+        rows: read so many alone, to tell whether it is one.
 
     Both forms: `u.data` and `u.item` of 1998, without headings; `ratings.csv` and `movies.csv` since.
     """
@@ -81,7 +94,9 @@ def movielens(folder: Path) -> Table | None:
         code = f"{code}.merge({read})"
         notes.append(f"films have their titles from {titles.name!r}")
     try:
-        frame = eval(code, {"pd": pd})
+        read_csv = pd.read_csv if rows is None else partial(pd.read_csv, nrows=rows)
+        frame = eval(code, {"pd": SimpleNamespace(read_csv=read_csv)})
     except (ValueError, OSError):  # other files of these names
         return None
-    return Table(frame, code, notes) if rating_columns(frame) is not None else None
+    known = {"rating"} < set(frame.columns) if rows is not None else rating_columns(frame) is not None
+    return Table(frame, code, notes) if known else None

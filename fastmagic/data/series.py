@@ -14,6 +14,7 @@ An ordinary `TransformBlock`, for any `DataBlock`:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,12 @@ class Series:
         self.values, self.names, self.file = values, names, file
 
     @classmethod
-    def create(cls, source: Any) -> Series:
+    def create(cls, source: Any, columns: Sequence[str] | None = None) -> Series:
         """Open a CSV file (a row a step, a column a channel; columns that are no numbers are left out), or take an array.
 
         Args:
             source: a path; or an array of steps, or of channels × steps.
+            columns: of a file, those that are its channels; without, all that hold numbers.
 
         Raises:
             FastmagicError: it is not there, or holds no numbers.
@@ -53,7 +55,7 @@ class Series:
         if isinstance(source, Series):
             return source
         if isinstance(source, (str, Path)):
-            frame = read_steps(Path(source))
+            frame = read_steps(Path(source), columns)
             values, names, file = frame.to_numpy("float32").T, [str(name) for name in frame.columns], Path(source)
         else:
             values, file = np.atleast_2d(np.asarray(source, dtype="float32")), None
@@ -109,8 +111,12 @@ class OpenSeries(Transform):
     opens_files = True  # who lists items stops here
     input_types = (Path, str, np.ndarray)  # where fastai's `predict` begins
 
+    def __init__(self, columns: Sequence[str] | None = None):
+        self.columns = columns
+        super().__init__()
+
     def encodes(self, source: Path | str | np.ndarray) -> Series:
-        return Series.create(source)
+        return Series.create(source, self.columns)
 
 
 class ToSeriesImage(Transform):
@@ -118,7 +124,7 @@ class ToSeriesImage(Transform):
 
     order = 1
 
-    def __init__(self, method: str = "lines", size: int = 64, low: float | None = None, high: float | None = None):
+    def __init__(self, method: str = "lines", size: int = 64, low: Any = None, high: Any = None):
         if method not in METHODS:
             raise AnswerError(
                 f"There is no method {method!r}.", did_you_mean(method, METHODS) or f"There are {few(METHODS)}."
@@ -129,12 +135,20 @@ class ToSeriesImage(Transform):
     def encodes(self, series: Series) -> TensorSeriesImage:
         import torch
 
-        planes = [drawn(channel, self.method, self.size, self.low, self.high) for channel in series.values]
+        lows, highs = (_each(end, len(series.values)) for end in (self.low, self.high))
+        planes = [
+            drawn(channel, self.method, self.size, low, high)
+            for channel, low, high in zip(series.values, lows, highs, strict=True)
+        ]
         return TensorSeriesImage(torch.from_numpy(np.stack(planes).astype("float32")))
 
 
 def SeriesBlock(
-    method: str = "lines", size: int = 64, low: float | None = None, high: float | None = None
+    method: str = "lines",
+    size: int = 64,
+    low: float | Sequence[float] | None = None,
+    high: float | Sequence[float] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> TransformBlock:
     """Return a `TransformBlock` for time series, drawn as pictures with a plane for each channel.
 
@@ -145,7 +159,9 @@ def SeriesBlock(
             https://doi.org/10.1209/0295-5075/4/9/004), not cut at a threshold.
         size: side of the picture in px. Series of any length are first resized to as many steps: shorter ones by straight
             lines between their values, longer ones by means.
-        low, high: the range of values; without, each channel of each series has its own, and how large it is is lost.
+        low, high: the range of values, or a list with one for each channel; without, each channel of each series has its own,
+            and how large it is is lost.
+        columns: the columns that are channels; without, all that hold numbers.
 
     Returns:
         A block whose items are `Series` and, for the model, `TensorSeriesImage` (channels × size × size, 0 to 1).
@@ -153,7 +169,7 @@ def SeriesBlock(
     Example:
         >>> SeriesBlock("recurrence", size=48, low=-1, high=1)  # doctest: +SKIP
     """
-    return TransformBlock(type_tfms=OpenSeries(), item_tfms=ToSeriesImage(method, size, low, high))
+    return TransformBlock(type_tfms=OpenSeries(columns), item_tfms=ToSeriesImage(method, size, low, high))
 
 
 def drawn(values: Any, method: str, size: int, low: float | None = None, high: float | None = None) -> Any:
@@ -204,8 +220,23 @@ def resized(values: Any, steps: int) -> Any:
     return np.diff(np.interp(ends, np.arange(n + 1), total)) / np.diff(ends)
 
 
-def read_steps(file: Path) -> Any:
+def _each(end: Any, count: int) -> list[float | None]:
+    """Return an end of the range for each channel."""
+    if not isinstance(end, (list, tuple)):
+        return [end] * count
+    if len(end) != count:
+        raise AnswerError(
+            f"low and high name {len(end)} channels, and a series has {count}.", "Give one for each, or a number."
+        )
+    return list(end)
+
+
+def read_steps(file: Path, columns: Sequence[str] | None = None) -> Any:
     """Return a CSV of steps as a DataFrame of numbers, gaps as NaN.
+
+    Args:
+        file: a row a step.
+        columns: those that are wanted; without, all that hold numbers.
 
     Raises:
         FastmagicError: it is not there, or holds no column of numbers.
@@ -215,15 +246,20 @@ def read_steps(file: Path) -> Any:
     if not file.is_file():
         raise no_such_file(file.absolute())
     try:
-        frame = pd.read_csv(file, skipinitialspace=True)
-        if (
-            pd.to_numeric(pd.Series(frame.columns.astype(str)), errors="coerce").notna().all()
-        ):  # numbers in the first row: there is no heading
-            frame = pd.read_csv(file, skipinitialspace=True, header=None)
+        first = pd.read_csv(file, skipinitialspace=True, header=None, nrows=1, dtype=str)
+        bare = (
+            pd.to_numeric(first.iloc[0], errors="coerce").notna().all()
+        )  # numbers in the first row: there is no heading
+        frame = pd.read_csv(file, skipinitialspace=True, header=None if bare else "infer")
     except (ValueError, OSError) as error:
         raise UnreadableError(
             f"'{file.name}' cannot be read as a table: {error}", "A series is a CSV, a row a step."
         ) from error
+    if columns is not None:
+        lacking = [name for name in columns if name not in frame.columns]
+        if lacking:
+            raise UnreadableError(f"'{file.name}' has no column {lacking[0]!r}.", f"It has {few(frame.columns, 8)}.")
+        frame = frame[list(columns)]
     frame = frame.select_dtypes("number")
     if not len(frame.columns) or not len(frame):
         raise UnreadableError(

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .folders import walk
+from .folders import Layout, read_folder, walk
+from .names import image_suffixes, is_image_name
+from .sound_files import is_sound_name
 from .tables import Columns, read_columns
 
 SUFFIXES = (".csv",)
+TABLE = re.compile(
+    r"(labels?|targets?|class(es)?|meta(data)?|index|train|test|valid|annotations?)([_ .-].*)?$|.*[_ .-](labels?|targets?|class(es)?|meta(data)?)$",
+    re.I,
+)
 LEAST = 8  # files of one kind make a set of series; fewer are tables
 MOST = 0.8  # of the rows have to name a file
 
@@ -24,44 +30,67 @@ class SeriesFolder:
 
     Attributes:
         files: in the order of their folders and names.
-        heading: of the columns of one of them.
         table: the table that says what they are, how a program reads it, and what its columns mean; `None` without one.
     """
 
     files: list[Path]
-    heading: tuple[str, ...]
     table: tuple[Any, str, Columns] | None = None
-    others: list[Path] = field(default_factory=list)
 
 
-def series_in(folder: Path, target: Any = None) -> SeriesFolder | None:
-    """Tell which CSV files of a folder are series: many with the same heading of several rows; `None` where there are none.
+def series_in(folder: Path, target: Any = None, read: bool = True) -> SeriesFolder | None:
+    """Tell which CSV files of a folder are series: many with one heading, and more of them than pictures and recordings.
 
     Args:
         folder: to look through.
         target: the column of the table beside them that is to be predicted.
+        read: look for that table.
+
+    Returns:
+        What was found, `None` where there are no series.
     """
     found: dict[str, list[Path]] = {}
+    suffixes, others = image_suffixes(), 0
     for place, names in walk(folder):
         files = [place / name for name in names if name.lower().endswith(SUFFIXES)]
+        others += sum(is_image_name(name, suffixes) or is_sound_name(name) for name in names)
         if files:
             found[str(place)] = files
-    many = {place: files for place, files in found.items() if len(files) >= LEAST}
-    if not many:
+    everything = [file for files in found.values() for file in files]
+    if len(everything) < LEAST or others >= len(everything):
         return None
-    headings = Counter(_heading(files[len(files) // 2]) for files in many.values())
-    heading, _ = headings.most_common(1)[0]
-    if not heading:
+    apart = [file for file in everything if TABLE.match(file.stem)]  # called labels.csv, index.csv and the like
+    some = [file for file in everything if file not in set(apart)]
+    headings = Counter(_heading(file) for file in some[:: max(1, len(some) // 40)])
+    headings.pop((), None)
+    if not headings:
         return None
-    files = [file for place in sorted(many) for file in many[place]]
-    some = files[:: max(1, len(files) // 20)]
-    if sum(len(_heading(file)) == len(heading) for file in some) < MOST * len(some):
+    usual = headings.most_common(1)[0][0]
+    if headings[usual] < MOST * sum(headings.values()):
         return None
-    others = [file for place, there in found.items() if place not in many for file in there]
-    said = SeriesFolder(files, heading, None, others)
-    if len(many) == 1:
-        said.table = _table(files, others, target)
+    files = [file for file in everything if file not in set(apart)]
+    if len(files) < LEAST:
+        return None
+    said = SeriesFolder(files)
+    if read and len({file.parent for file in files}) == 1:
+        said.table = _table(files, apart, target)
     return said
+
+
+def series_layout(folder: Path) -> Layout:
+    """Return how the series of a folder are laid out, tables beside them left out."""
+    layout = read_folder(folder, SUFFIXES)
+    found = series_in(folder, read=False)
+    if found is None or layout.table is not None:
+        return layout
+    inside = set(found.files)
+    if all(image in inside for image in layout.images):
+        return layout
+    layout.images = [image for image in layout.images if image in inside]
+    layout.folders = sorted({image.relative_to(folder).parts[0] for image in layout.images if image.parent != folder})
+    names = {image.parent.name for image in layout.images}
+    if layout.kind in ("classes", "flat"):
+        layout.kind = "classes" if len(names) > 1 else "flat"
+    return layout
 
 
 def _heading(file: Path) -> tuple[str, ...]:
@@ -76,6 +105,12 @@ def _heading(file: Path) -> tuple[str, ...]:
     return tuple(part.strip().strip("#").strip() for part in first.strip().split(","))
 
 
+def _hits(column: Any, prefixes: Iterable[str], names: set[str]) -> bool:
+    return any(
+        f"{prefix}{value}{suffix}" in names for value in column for prefix in prefixes for suffix in (".csv", "")
+    )
+
+
 def _table(files: Sequence[Path], tables: Sequence[Path], target: Any) -> tuple[Any, str, Columns] | None:
     """Return the table whose rows name the series, by their whole names or by the numbers in them."""
     import pandas as pd
@@ -87,6 +122,9 @@ def _table(files: Sequence[Path], tables: Sequence[Path], target: Any) -> tuple[
     for table in sorted(tables):
         code = f"pd.read_csv({str(table)!r}, skipinitialspace=True)"
         try:
+            few_rows = pd.read_csv(table, skipinitialspace=True, nrows=200)
+            if not any(_hits(few_rows[name], prefixes, names) for name in few_rows.columns):
+                continue
             frame = pd.read_csv(table, skipinitialspace=True)
         except (ValueError, OSError):
             continue

@@ -61,6 +61,10 @@ class Sound:
             return source
         if isinstance(source, np.ndarray):
             samples, rate, file = source.astype("float32"), sample_rate or 16000, None
+            if source.dtype.kind in "iu":
+                samples = samples / np.iinfo(source.dtype).max
+            if samples.ndim > 1 and len(samples) <= 8 < samples.shape[1]:  # channels first, as torchaudio has them
+                samples = samples.T
         else:
             samples, rate = _read(source)
             file = Path(source) if isinstance(source, (str, Path)) else None

@@ -117,7 +117,13 @@ class Kind(ABC):
 
     @abstractmethod
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
-        """Tell whether a source, with the questions that were answered about it, is of this kind."""
+        """Tell whether a source is of this kind.
+
+        Args:
+            source: where the items come from.
+            answered: what was answered about it: the text of a cell's answers, the values of others; `target` and `label`
+                among them.
+        """
 
     @abstractmethod
     def infer(self, source: Source, answered: Mapping[str, Any], seed: int | None, target: str | None) -> Worked | None:
@@ -197,6 +203,18 @@ class Kind(ABC):
     def misfit(self, learning: Learning, error: Exception) -> tuple[str, str] | None:
         """Return cause and fix of an exception from inside the model, `None` where nothing more is known."""
         return None
+
+
+def other_block(answered: Mapping[str, Any], *names: str) -> bool:
+    """Tell whether `blocks` was answered, as text or as blocks, and none of these names occurs in it."""
+    if "blocks" not in answered:
+        return False
+    value = answered["blocks"]
+    if isinstance(value, str):
+        return not any(name in value for name in names)
+    blocks = value if isinstance(value, (list, tuple)) else [value]
+    steps_ = [type(step).__name__ for block in blocks for step in (getattr(block, "type_tfms", None) or ())]
+    return not any(name in steps_ for name in names)
 
 
 def _quietly(function: Callable[..., Any], **arguments: Any) -> Any:

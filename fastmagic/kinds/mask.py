@@ -12,7 +12,7 @@ from typing import Any
 
 from ..data.folders import Layout, images_with_masks, read_folder
 from ..data.items import holds_masks
-from ..data.mask_files import MaskLayout, Meaning, masks_of, meaning, read_masks, void
+from ..data.mask_files import NO_LABEL, MaskLayout, Meaning, masks_of, meaning, read_masks, void
 from ..data.names import sides
 from ..data.source import Source, Worked, random_split
 from ..data.targets import Target
@@ -23,7 +23,7 @@ from ..learning.weights import weights_lines
 from ..overlay import overlays, picture_of
 from ..render import Drawing
 from .image import HEAD_LR, HEAD_STEPS, MOST_HEAD_EPOCHS, SAMPLE, Image, added_lines, first_item, image_size, sizes
-from .kind import Asked, Learning, plain_loaders, rebatched, steps
+from .kind import Asked, Learning, other_block, plain_loaders, rebatched, steps
 
 SIDE = 256  # px; the longer side that a photo is made, where it is larger
 SMALL_SIDE = 128  # px; that which the backbone in the box sees, and a model from scratch
@@ -36,6 +36,8 @@ class Mask(Image):
     metrics = {"pixels": "foreground_acc"}  # noqa: RUF012
 
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
+        if "label" in answered or other_block(answered, "MaskBlock", "PILMask", "Transform"):
+            return False  # a class for each photo
         return isinstance(source.value, Path) and images_with_masks(source.value) is not None
 
     def infer(self, source: Source, answered: Mapping[str, Any], seed: int | None, target: str | None) -> Worked | None:
@@ -49,6 +51,8 @@ class Mask(Image):
             answers = {"splitter": random_split(seed)} if "splitter" in wanted else {}
             return Worked(answers, "", source) if answers else None
         layout = read_folder(source.value)
+        if "get_y" in answered and "blocks" not in answered and not _gives_masks(answered["get_y"].value, layout):
+            return super().infer(source, answered, seed, target)
         found = read_masks(source.value, layout)
         means = meaning(found, codes)
         answers = {
@@ -187,6 +191,19 @@ def _codes_answered(answered: Mapping[str, Any]) -> list[str] | None:
     return None
 
 
+def _gives_masks(get_y: Any, layout: Layout) -> bool:
+    """Tell whether a function gives masks of photos, as files or as pixels, rather than classes."""
+    try:
+        given = get_y(layout.images[0])
+    except Exception:  # said where the data are built
+        return False
+    return (
+        hasattr(given, "shape")
+        or hasattr(given, "convert")
+        or (isinstance(given, (str, Path)) and Path(given).is_file())
+    )
+
+
 def _get_items(found: MaskLayout, layout: Layout) -> str:
     """Return how a program finds the images, those without a mask left out."""
     where = f"folders={found.images!r}"
@@ -248,12 +265,10 @@ def codes_of(dls: Any) -> list[str]:
 def ignored_by(dls: Any) -> int | None:
     """Return the value that counts for nothing: the class called Void and the like, or a value beyond all classes."""
     names = codes_of(dls)
-    if (position := void(names)) is not None:
-        return position
     if not names:
         return None
     above = {value for one in _sampled(dls) for value in one if value >= len(names)}
-    return above.pop() if len(above) == 1 else None
+    return NO_LABEL if above == {NO_LABEL} else void(names)
 
 
 def _sampled(dls: Any) -> Iterable[tuple[int, ...]]:

@@ -7,11 +7,12 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.ratings import RatingColumns, movielens, rating_columns
 from ..data.source import Source, Worked, random_split, refuse_untold, source_of_table
-from ..data.tables import column_named
+from ..data.tables import column_named, read_columns
 from ..data.targets import Target
 from ..errors import AnswerError, NotFoundError, RefusedError, did_you_mean, few
 from .kind import Asked, Learning, rebatched, steps
@@ -47,8 +48,11 @@ class Rating(Table):
         if others & set(answered):
             return False
         if source.is_table:
-            return rating_columns(source.value, answered.get("target")) is not None
-        return source.folder is not None and source.value == source.folder and movielens(source.folder) is not None
+            if rating_columns(source.value, answered.get("target")) is None:
+                return False
+            columns = read_columns(source.value, source.folder or Path())
+            return columns.file is None or not columns.exist
+        return source.folder is not None and source.value == source.folder and movielens(source.folder, 50) is not None
 
     def infer(self, source: Source, answered: Mapping[str, Any], seed: int | None, target: str | None) -> Worked | None:
         if not source.is_table:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..data.folders import Layout, read_folder
-from ..data.series_files import SUFFIXES, SeriesFolder, series_in
+from ..data.folders import Layout
+from ..data.series_files import SUFFIXES, SeriesFolder, series_in, series_layout
 from ..data.source import Source, Worked
 from ..errors import FastmagicError, RefusedError, few
 from .image import Image, from_table
+from .kind import other_block
 
+APART = 5  # times the span of the smallest channel; beyond, each gets a range of its own
+CLOCKS = ("t", "time", "timestamp", "date", "index", "step", "frame", "seconds", "s", "ms", "unnamed: 0")
 SAMPLE = 50  # series that are opened to tell lengths, channels and range
 
 
@@ -33,7 +36,9 @@ class Series(Image):
         return {**super().vocabulary(), "SeriesBlock": SeriesBlock}
 
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
-        return isinstance(source.value, Path) and source.value.is_dir() and series_in(source.value) is not None
+        if other_block(answered, "SeriesBlock", "OpenSeries") or not isinstance(source.value, Path):
+            return False
+        return source.value.is_dir() and series_in(source.value, read=False) is not None
 
     def infer(self, source: Source, answered: Mapping[str, Any], seed: int | None, target: str | None) -> Worked | None:
         found = series_in(source.value, target)
@@ -57,7 +62,7 @@ class Series(Image):
         return worked
 
     def layout(self, folder: Path) -> Layout:
-        return read_folder(folder, SUFFIXES)
+        return series_layout(folder)
 
     def _refuse(self, folder: Path, layout: Layout) -> None:
         if layout.kind == "flat":
@@ -75,7 +80,6 @@ class Series(Image):
 
 def _block(found: SeriesFolder) -> tuple[str, str]:
     """Return a `SeriesBlock` that fits some series, and what is told of them."""
-    import numpy as np
 
     from ..data.series import Series as Opened
 
@@ -95,12 +99,37 @@ def _block(found: SeriesFolder) -> tuple[str, str]:
             "Leave out the odd ones, or give get_x a function that returns an array of the same channels.",
         )
     size = max(32, min(64, 16 * math.ceil(median(lengths) / 16)))
-    low, high = _outwards(min(float(np.min(o.values)) for o in opened), max(float(np.max(o.values)) for o in opened))
-    said = f"series of {min(lengths)} to {max(lengths)} steps are brought to {size}"
-    planes = f"{channels[0]} channels are planes of a picture" if channels[0] > 1 else "one channel"
-    return (
-        f"SeriesBlock('lines', size={size}, low={low:g}, high={high:g})",
-        f"{said}, {planes}, values {low:g} to {high:g}",
+    names = opened[0].names
+    kept = [i for i in range(channels[0]) if not _counts(names[i], [one.values[i] for one in opened])] or list(
+        range(channels[0])
+    )
+    ranges = [
+        _outwards(min(float(one.values[i].min()) for one in opened), max(float(one.values[i].max()) for one in opened))
+        for i in kept
+    ]
+    spans = [high - low for low, high in ranges]
+    low: Any = min(low for low, _ in ranges)
+    high: Any = max(high for _, high in ranges)
+    given, values = f"low={low!r}, high={high!r}", f"values {low:g} to {high:g}"
+    if max(spans) > APART * min(spans):  # in one range, the small ones would be flat
+        given = f"low={[low for low, _ in ranges]!r}, high={[high for _, high in ranges]!r}"
+        values = "each in a range of its own"
+    said = [f"series of {min(lengths)} to {max(lengths)} steps are brought to {size}"]
+    said.append(f"{len(kept)} channels are planes of a picture" if len(kept) > 1 else "one channel")
+    if len(kept) < channels[0]:
+        given += f", columns={[names[i] for i in kept]!r}"
+        said.append(
+            f"left out: {few([names[i] for i in range(channels[0]) if i not in kept])}, which only counts the steps"
+        )
+    return f"SeriesBlock('lines', size={size}, {given})", ", ".join([*said, values])
+
+
+def _counts(name: str, columns: Sequence[Any]) -> bool:
+    """Tell whether a column is the time or the number of a step: called so, and rising in every series."""
+    import numpy as np
+
+    return name.strip().strip("#").strip().lower() in CLOCKS and all(
+        bool((np.diff(column) >= 0).all()) for column in columns
     )
 
 

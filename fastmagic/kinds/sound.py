@@ -14,6 +14,7 @@ from ..data.tables import read_columns
 from ..errors import FastmagicError, RefusedError, few, number
 from ..render import Shown, escape, image_tag
 from .image import Image, from_table
+from .kind import other_block
 
 if TYPE_CHECKING:
     from ..data.plan import Plan
@@ -39,6 +40,8 @@ class Sound(Image):
         return {**super().vocabulary(), "SoundBlock": SoundBlock}
 
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
+        if other_block(answered, "SoundBlock", "OpenSound"):
+            return False
         if source.is_table:
             columns = read_columns(source.value, source.folder or Path())
             names = source.value[columns.file].dropna().astype(str).head(20) if columns.file is not None else []

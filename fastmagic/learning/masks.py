@@ -204,7 +204,9 @@ def mask_results_code(learn: Any, learn_expr: str = "learn", split: str = "valid
             f"{name}.model.eval()",
             "for photos, masks in dl:",
             "    with torch.no_grad():",
-            f"        drawn = {name}.model(photos).argmax(1)",
+            f"        scores = {name}.model(photos)",
+            *([f"    scores[:, {_void(vocab)}] = -np.inf  # nothing is called Void"] if _void(vocab) else []),
+            "    drawn = scores.argmax(1)",
             "    matrix = matrix + skm.confusion_matrix(",
             "        masks.flatten().cpu(), drawn.flatten().cpu(), labels=range(len(names))",
             "    )",
@@ -314,6 +316,8 @@ def _compute(learn: Any, split: str, dataset: Any, progress: Progress | None) ->
     with contextlib.closing(each_batch(learn, raw, on_error=stop, progress=progress)) as batches:
         for indices, outputs, targets, batch_losses in batches:
             several = outputs.shape[1] > 1
+            if several:  # as in a prediction, nothing is called Void
+                outputs[:, [i for i in _void(found.vocab) if i < outputs.shape[1]]] = -float("inf")
             predicted = (outputs.argmax(1) if several else outputs[:, 0] > _threshold(learn)).cpu().numpy()
             actual = targets.reshape(predicted.shape).cpu().numpy()
             if lengths == [0]:
@@ -369,8 +373,12 @@ def _name_codes(vocab: list[Any], size: int) -> None:
 def _ignored(learn: Any, vocab: list[Any]) -> set[int]:
     loss = getattr(learn.loss_func, "func", learn.loss_func)
     index = getattr(loss, "ignore_index", None)
-    found = {i for i, name in enumerate(vocab) if str(name).strip().lower() in VOID}
-    return found | ({int(index)} if isinstance(index, int) else set())
+    return set(_void(vocab)) | ({int(index)} if isinstance(index, int) else set())
+
+
+def _void(vocab: list[Any]) -> list[int]:
+    """Return the positions of classes that mean "not labelled"."""
+    return [i for i, name in enumerate(vocab) if str(name).strip().lower() in VOID]
 
 
 def _threshold(learn: Any) -> float:

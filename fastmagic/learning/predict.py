@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.download import Policy, fetch, is_url
 from ..data.items import item_source
+from ..data.mask_files import void
 from ..data.opening import (
     ACCEPTED_ARRAYS,
     depth,
@@ -47,6 +48,7 @@ from .predictions import (
     short,
     table_of,
 )
+from .recommend import MOST as RECOMMENDED
 from .recommend import Recommendations, classes_name, code_of, known, names_of, recommendations
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def predict(
     learn: Learner | str | Path,
     *,
     column: str | None = None,
-    top: int = CLASSES_SHOWN,
+    top: int | None = None,
     allow_url: Policy = "any",
     progress: Progress | bool | None = None,
 ) -> Prediction | Predictions | MaskPrediction | Recommendations:
@@ -79,7 +81,7 @@ def predict(
             when the file changes.
         column: which column of a DataFrame names the files, for models not built from such a DataFrame; left
             out, it is the first column that holds names of existing files.
-        top: how many classes are shown for one item.
+        top: how many classes are shown for one item (5), or how many items are recommended (10).
         allow_url: "any" http(s) address; "public" refuses private ones, for apps that strangers use; or a
             function that gets each address and raises to refuse it (see `fastmagic.data.download.fetch`).
         progress: for many: `True` for a bar, or a function called with (items done, items in all).
@@ -102,9 +104,10 @@ def predict(
     learn = as_learner(learn)
     target = mask_target(learn) if draws_masks(learn) else target_of(learn)
     if RATING.holds(learn.dls) and (isinstance(item, Mapping) or _is_row(item)):
-        found = recommendations(learn, dict(item), max(top, 10) if top == CLASSES_SHOWN else top)
+        found = recommendations(learn, dict(item), top or RECOMMENDED)
         if found is not None:
             return found
+    top = top or CLASSES_SHOWN
     if not runs_on_transforms(learn.dls):
         with reporting(progress, "Predicting") as report:
             return _predict_by_loader(item, learn, target, top, report)
@@ -172,6 +175,11 @@ def _mask_lines(source_expr: str, learn: str, many: bool, names: Sequence[str]) 
     """Return the lines that draw the mask of a photo, or of many: fastai's are as large as the model saw them."""
     lines = [
         f"_, _, scores = {learn}.predict(photo)",
+        *(
+            [f"scores[{void(names)}] = 0  # nothing is called {names[void(names) or 0]}"]
+            if void(names) is not None
+            else []
+        ),
         "size = PILImage.create(photo).shape",
         "mask = F.interpolate(scores[None], size=size, mode='bilinear')[0].argmax(0)",
         f"shares = {{name: (mask == i).float().mean().item() for i, name in enumerate({list(names)})}}",

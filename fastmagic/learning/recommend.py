@@ -208,9 +208,12 @@ def recommend_code(learn: Any, given: Mapping[Any, Any], learn_expr: str, table:
             *lines,
             f"rated = {rated}",
             f"left = [one for one in {learn_expr}.dls.classes[{item!r}] if one != '#na#' and one not in rated]",
-            f"rows = pd.DataFrame({{{user!r}: {names[user]!r}, {item!r}: left}})",
-            f"ratings, _ = {learn_expr}.get_preds(dl={learn_expr}.dls.test_dl(rows))",
-            f"found = rows.assign(rating=ratings.numpy().ravel()).nlargest({top}, 'rating')",
+            f"users, items = (list({learn_expr}.dls.classes[name]) for name in {[user, item]!r})",
+            f"rows = tensor([[users.index({names[user]!r}), items.index(one)] for one in left]).to({learn_expr}.dls.device)",
+            f"{learn_expr}.model.eval()",
+            "with torch.no_grad():",
+            f"    ratings = {learn_expr}.model(rows).reshape(-1).tolist()",
+            f"found = pd.DataFrame({{{item!r}: left, 'rating': ratings}}).nlargest({top}, 'rating')",
             "print(found)",
         ]
     )

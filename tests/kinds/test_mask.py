@@ -241,6 +241,35 @@ def test_own_answers_stand_beside_what_is_worked_out(scenes):
     assert tuple(dls.one_batch()[1].shape[-2:]) == (32, 32)
 
 
+def test_who_asks_for_a_class_a_photo_gets_one(tmp_path):
+    """As in fastai's lesson on pets: `images` and `annotations`, and the class in the name."""
+    from fastai.vision.all import RegexLabeller
+
+    folder = make(tmp_path / "pets", 20)
+    (folder / "masks").rename(folder / "annotations")
+    for i, file in enumerate(sorted((folder / "images").iterdir())):
+        file.rename(file.with_name(f"{'cat' if i % 2 else 'dog'}_{file.name}"))
+    named = planned_with_label(folder / "images", r"^(cat|dog)_")
+    assert list(named.build().vocab) == ["cat", "dog"]
+    assert "CategoryBlock" in planned_with_label(folder, r"^(cat|dog)_").cell()
+    own = planned(folder, get_y=RegexLabeller(r"/(cat|dog)_[^/]+$"))
+    assert "ImageBlock, CategoryBlock" in own.cell()
+
+
+def planned_with_label(folder, label):
+    from fastmagic.data.datablock import plan as plan_block
+
+    return plan_block(folder, label=label)
+
+
+def test_a_void_class_beside_255(tmp_path):
+    """Both say "no label"; what would stop the training is what the loss leaves out."""
+    folder = make(tmp_path / "it", 20, values=[0, 255, 2])
+    dls = fastmagic.datablock(folder, num_workers=0)
+    assert "ignore_index=255" in plan(dls, "tiny", offline=True).code()
+    fastmagic.train(dls, "tiny", epochs=0, freeze_epochs=1, offline=True)
+
+
 # ---------------------------------------------------------------- checks
 
 

@@ -86,6 +86,22 @@ def test_another_target_makes_it_a_table(frame):
     assert planned(frame, y_names="rating").kind is TABLE
 
 
+def test_what_only_looks_like_ratings_is_none(frame, tmp_path):
+    one_each = pd.DataFrame({"person": range(50), "product": ["a", "b"] * 25, "score": [1, 2] * 25, "age": range(50)})
+    assert rating_columns(one_each) is None
+    assert rating_columns(frame.assign(label="x")) is None
+    again = frame.assign(userId=frame.userId % 3, title=frame.title.str[:3])
+    assert rating_columns(again) is None  # the same pairs again and again
+
+
+def test_a_file_and_a_folder_of_ratings_are_checked(frame, tmp_path):
+    frame.to_csv(tmp_path / "ratings.csv", index=False)
+    for source in (tmp_path / "ratings.csv", tmp_path, frame):
+        assert fastmagic.check(source).headline().startswith("✓ 1,500 items")
+    twice = pd.concat([frame, frame.head(5)], ignore_index=True)
+    assert "rated-twice" in fastmagic.check(twice)
+
+
 def test_columns_can_be_named_and_mistyped(frame):
     odd = frame.rename(columns={"userId": "who", "title": "what", "rating": "how"})
     dls = fastmagic.datablock(odd, user_name="who", item_name="what", rating_name="how")
@@ -207,7 +223,8 @@ def test_what_was_rated_is_left_out(learn, frame):
     assert len(found) == 40 - len(rated)
     assert found.note == f"{len(rated)} items that they have rated left out"
     assert list(found.frame.rating) == sorted(found.frame.rating, reverse=True)
-    assert len(fastmagic.predict({"userId": 101}, learn, top=3)) == 3
+    for top in (3, 5):
+        assert len(fastmagic.predict({"userId": 101}, learn, top=top)) == top
     one = fastmagic.predict({"userId": 101, "title": found.frame.title[0]}, learn)
     assert one.label == pytest.approx(float(found.frame.rating[0]), abs=1e-4)
     assert one.source == f"userId 101, {found.frame.title[0]}"

@@ -14,7 +14,7 @@ from IPython.utils.capture import capture_output
 import fastmagic
 from fastmagic.data.series import Series, ToSeriesImage, drawn, resized
 from fastmagic.errors import FastmagicError
-from fastmagic.kinds import SERIES, kind_of
+from fastmagic.kinds import IMAGE, SERIES, kind_of
 
 
 def wave(random, kind: str, n: int) -> pd.DataFrame:
@@ -146,6 +146,94 @@ def test_series_of_other_channels_are_refused(tmp_path):
     pd.read_csv(folder / "slow/gesture_1.csv")[["c0"]].to_csv(folder / "slow/gesture_1.csv", index=False)
     with pytest.raises(FastmagicError, match=r"have 1.* 3 columns"):
         fastmagic.datablock(folder)
+
+
+def test_tables_beside_photos_and_sounds_are_no_series(tmp_path, shapes):
+    import shutil
+
+    shutil.copytree(shapes, tmp_path / "photos")
+    (tmp_path / "photos/boxes").mkdir()
+    for i in range(12):
+        (tmp_path / f"photos/boxes/{i}.csv").write_text("x,y,w,h\n1,2,3,4\n")
+    found = planned(tmp_path / "photos")
+    assert found.kind is IMAGE
+    assert "2 folders are the classes" in found.why
+    assert "recordings" not in fastmagic.check(tmp_path / "photos").headline()
+    assert "120 photos" in fastmagic.check(tmp_path / "photos").headline()
+    few_files = make(tmp_path / "few", 6)
+    assert planned_kind(few_files) is IMAGE
+
+
+def planned_kind(folder):
+    from fastmagic.data.source import resolve_source
+    from fastmagic.kinds import kind_of_source
+
+    return kind_of_source(resolve_source(folder), {})
+
+
+def test_other_blocks_make_it_another_kind(gestures):
+    from fastmagic.data.source import resolve_source
+    from fastmagic.kinds import kind_of_source
+
+    source = resolve_source(gestures)
+    assert kind_of_source(source, {"blocks": "SeriesBlock('gramian'), CategoryBlock"}) is SERIES
+    assert kind_of_source(source, {"blocks": "ImageBlock, CategoryBlock"}) is IMAGE
+
+
+def test_a_table_at_the_top_is_no_class(tmp_path):
+    folder = make(tmp_path / "it", 40)
+    pd.DataFrame({"id": [1, 2], "note": ["x", "y"]}).to_csv(folder / "index.csv", index=False)
+    dls = planned(folder).build()
+    assert list(dls.vocab) == ["fast", "slow"]
+    assert len(dls.train_ds) + len(dls.valid_ds) == 40
+
+
+def test_a_table_among_the_series_names_them(tmp_path):
+    folder = make(tmp_path / "it", 40, classes=False) / "series"
+    (folder.parent / "labels.csv").rename(folder / "labels.csv")
+    dls = planned(folder).build()
+    assert list(dls.vocab) == ["fast", "slow"]
+    assert fastmagic.check(folder).headline().startswith("✓ 40 series")
+
+
+def test_three_folders_of_few_each_are_series_too(tmp_path):
+    for i in range(12):
+        place = tmp_path / "abc"[i % 3]
+        place.mkdir(exist_ok=True)
+        wave(np.random.default_rng(i), "slow", 40).to_csv(place / f"{i}.csv", index=False)
+    assert list(planned(tmp_path).build().vocab) == ["a", "b", "c"]
+
+
+def test_channels_of_other_sizes_have_ranges_of_their_own_and_clocks_are_left_out(tmp_path):
+    random = np.random.default_rng(0)
+    for i in range(16):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        frame = pd.DataFrame({
+            "time": 1_700_000_000 + np.arange(40), "warmth": random.normal(20, 1, 40), "pressure": random.normal(101_300, 50, 40),
+        })  # fmt: skip
+        frame.to_csv(tmp_path / "ab"[i % 2] / f"{i}.csv", index=False)
+    found = planned(tmp_path)
+    assert "left out: time, which only counts the steps" in found.why
+    assert "columns=['warmth', 'pressure']" in found.cell()
+    assert "each in a range of its own" in found.why
+    x = found.build().one_batch()[0]
+    assert tuple(x.shape[1:3]) == (2, 48)
+    # Both channels move over many rows of their planes.
+    assert all((x[:, i].amax(-1) > 0).float().mean() > 0.5 for i in (0, 1))
+
+
+def test_large_numbers_keep_their_digits(tmp_path):
+    random = np.random.default_rng(0)
+    for i in range(10):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        frame = pd.DataFrame({"value": 1_700_000_000 + random.normal(0, 300, 40)})
+        frame.to_csv(tmp_path / "ab"[i % 2] / f"{i}.csv", index=False)
+    assert (planned(tmp_path).build().one_batch()[0][:, 0].amax(-1) > 0).float().mean() > 0.4
+
+
+def test_a_first_row_of_equal_numbers_is_no_heading(tmp_path):
+    (tmp_path / "bare.csv").write_text("0.0,0.0,0.5\n" + "0.1,0.2,0.3\n" * 9)
+    assert Series.create(tmp_path / "bare.csv").values.shape == (3, 10)
 
 
 def test_indoor_movement(shared_data):

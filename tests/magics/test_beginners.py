@@ -40,7 +40,7 @@ def answer(shell, line: str) -> str:
         ("%datablock dls --from photos.zip", "There is no folder or file"),
         ("%datablock dls --from nowhere/at/all", "In this folder there is empty, flat, my photos, small"),
         ("%datablock dls --from empty", "Give 'flat', or the folder above it."),
-        ("%datablock dls --from flat", "get_y = RegexLabeller('^(.+)_\\\\d+') in a %%datablock cell"),
+        ("%datablock dls --from flat", "--label ^(.+)_\\d+"),
         ("%check dls", "%datablock dls --from FOLDER"),
         ("%check smal", "Did you mean 'small'?"),
         ("%train dls resnet18", "%datablock dls --from FOLDER"),

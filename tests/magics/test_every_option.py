@@ -179,6 +179,16 @@ def _(cell):
         assert list(cell.names[f"by_{target}"].y_names) == [target]
 
 
+@heeds("datablock", "--label")
+def _(cell):
+    shutil.copytree(cell.photos / "disc", cell.photos / "flat")
+    shutil.rmtree(cell.photos / "disc")
+    for i, file in enumerate(sorted((cell.photos / "flat").iterdir())):
+        file.rename(file.with_name(f"{'ab'[i % 2]}_{file.name}"))
+    cell("%datablock mine --from photos/flat --label '^([ab])_' --show 0")
+    assert list(cell.names["mine"].vocab) == ["a", "b"]
+
+
 @heeds("datablock", "--show")
 def _(cell):
     cell("%datablock mine --from photos --show 0")

@@ -89,10 +89,10 @@ def test_a_magic_says_in_its_words_what_the_function_says_in_python(shell, shape
     flat = shapes / "disc"
     with pytest.raises(RefusedError) as caught:
         fastmagic.datablock(flat)
-    assert "`get_y=RegexLabeller" in caught.value.fix
+    assert "`label=r'^(.+)_" in caught.value.fix
     shown = short_message(caught.value, find("datablock").in_words)
-    assert "get_y = RegexLabeller(" in shown
-    assert "in a %%datablock cell" in shown
+    assert "--label ^(.+)_" in shown
+    assert "label=" not in shown
     assert "`" not in shown
 
 

@@ -24,13 +24,13 @@ def sound_checks(listing: Listing, full: bool) -> Iterator[Finding]:
     from ..sound_files import about
 
     files = [path for path in listing.paths if path is not None]
-    gone = [file for file in files if not file.is_file()]
+    gone = [file for file in files if not file.is_file()]  # one `stat` a file
     if gone:
         said = number(len(gone), "listed file does", "listed files do")
         yield Finding(
             "missing-file", "error", f"{said} not exist: training stops there.", "Build the DataLoaders again.", gone
         )
-    there = [file for file in files if file.is_file()]
+    there = [file for file in files if file not in set(gone)] if gone else files
     heads: dict[Path, tuple[float, int, int]] = {}
     broken: dict[Any, str] = {}
     for file in there if full else there[:: max(1, len(there) // FAST)]:
