@@ -20,6 +20,7 @@ TABLE = re.compile(
     r"(labels?|targets?|class(es)?|meta(data)?|index|train|test|valid|annotations?)([_ .-].*)?$|.*[_ .-](labels?|targets?|class(es)?|meta(data)?)$",
     re.I,
 )
+TABLES = 5  # beside series, at most
 LEAST = 8  # files of one kind make a set of series; fewer are tables
 MOST = 0.8  # of the rows have to name a file
 
@@ -59,6 +60,8 @@ def series_in(folder: Path, target: Any = None, read: bool = True) -> SeriesFold
     if len(everything) < LEAST or others >= len(everything):
         return None
     apart = [file for file in everything if TABLE.match(file.stem)]  # called labels.csv, index.csv and the like
+    if len(apart) > TABLES:
+        apart = []  # train_0001.csv and the like are the series
     some = [file for file in everything if file not in set(apart)]
     headings = Counter(_heading(file) for file in some[:: max(1, len(some) // 40)])
     headings.pop((), None)

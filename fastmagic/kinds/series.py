@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from .image import Image, from_table
 from .kind import other_block
 
 APART = 5  # times the span of the smallest channel; beyond, each gets a range of its own
-CLOCKS = ("t", "time", "timestamp", "date", "index", "step", "frame", "seconds", "s", "ms", "unnamed: 0")
+CLOCKS = ("t", "time", "timestamp", "date", "index", "step", "frame", "seconds", "s", "ms", "0")
 SAMPLE = 50  # series that are opened to tell lengths, channels and range
 
 
@@ -80,7 +81,6 @@ class Series(Image):
 
 def _block(found: SeriesFolder) -> tuple[str, str]:
     """Return a `SeriesBlock` that fits some series, and what is told of them."""
-
     from ..data.series import Series as Opened
 
     opened = []
@@ -119,7 +119,7 @@ def _block(found: SeriesFolder) -> tuple[str, str]:
     if len(kept) < channels[0]:
         given += f", columns={[names[i] for i in kept]!r}"
         said.append(
-            f"left out: {few([names[i] for i in range(channels[0]) if i not in kept])}, which only counts the steps"
+            f"left out: {few([names[i] for i in range(channels[0]) if i not in kept])}, counting the steps alone"
         )
     return f"SeriesBlock('lines', size={size}, {given})", ", ".join([*said, values])
 
@@ -128,9 +128,8 @@ def _counts(name: str, columns: Sequence[Any]) -> bool:
     """Tell whether a column is the time or the number of a step: called so, and rising in every series."""
     import numpy as np
 
-    return name.strip().strip("#").strip().lower() in CLOCKS and all(
-        bool((np.diff(column) >= 0).all()) for column in columns
-    )
+    last = re.split(r"[\W_]+", name.strip().strip("#").strip().lower())[-1]
+    return last in CLOCKS and all(bool((np.diff(column) >= 0).all()) for column in columns)
 
 
 def _outwards(low: float, high: float) -> tuple[float, float]:

@@ -196,6 +196,13 @@ def test_a_table_among_the_series_names_them(tmp_path):
     assert fastmagic.check(folder).headline().startswith("✓ 40 series")
 
 
+def test_series_may_be_called_train(tmp_path):
+    for i in range(12):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        wave(np.random.default_rng(i), "slow", 40).to_csv(tmp_path / "ab"[i % 2] / f"train_{i}.csv", index=False)
+    assert len(planned(tmp_path).build().train_ds) == 10
+
+
 def test_three_folders_of_few_each_are_series_too(tmp_path):
     for i in range(12):
         place = tmp_path / "abc"[i % 3]
@@ -213,7 +220,7 @@ def test_channels_of_other_sizes_have_ranges_of_their_own_and_clocks_are_left_ou
         })  # fmt: skip
         frame.to_csv(tmp_path / "ab"[i % 2] / f"{i}.csv", index=False)
     found = planned(tmp_path)
-    assert "left out: time, which only counts the steps" in found.why
+    assert "left out: time, counting the steps alone" in found.why
     assert "columns=['warmth', 'pressure']" in found.cell()
     assert "each in a range of its own" in found.why
     x = found.build().one_batch()[0]
