@@ -48,10 +48,12 @@ class Rating(Table):
         if others & set(answered):
             return False
         if source.is_table:
-            if rating_columns(source.value, answered.get("target")) is None:
+            found = rating_columns(source.value, answered.get("target"))
+            if found is None:
                 return False
+            # Numbers of users may be names of photos by accident; another column that names some is none.
             columns = read_columns(source.value, source.folder or Path())
-            return columns.file is None or not columns.exist
+            return not columns.exist or columns.file in (found.user, found.item, found.rating)
         return source.folder is not None and source.value == source.folder and movielens(source.folder, 50) is not None
 
     def infer(self, source: Source, answered: Mapping[str, Any], seed: int | None, target: str | None) -> Worked | None:
