@@ -65,7 +65,8 @@ class Kernels(AsyncMappingKernelManager):
         now = datetime.now(timezone.utc)
 
         def quiet(name: str) -> timedelta:
-            last: datetime = self.get_kernel(name).last_activity  # type: ignore[attr-defined]  # put there by Jupyter Server
+            # Put there by Jupyter Server, a moment after the kernel is listed.
+            last: datetime = getattr(self.get_kernel(name), "last_activity", now)
             return now - last
 
         for name in sorted({*used} - self._leaving, key=quiet, reverse=True):

@@ -290,6 +290,17 @@ def test_a_crowd_at_once_gets_no_more_than_the_places(bundle: Path, tmp_path: Pa
         assert health(app.address)["visitors"] == 2
 
 
+def test_a_kernel_that_is_being_begun_is_no_abandoned_one():
+    """Jupyter Server lists it a moment before it knows when it was last used: the next visitor got an error page."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    from fastmagic.serve.voila_app import Kernels
+
+    kernels = Kernels(visitors=1)
+    kernels._kernels["begun"] = AsyncKernelManager()
+    assert asyncio.run(kernels.make_room()) is False
+
+
 def test_without_the_token_there_is_no_page_and_no_kernel(bundle: Path, tmp_path: Path):
     async def visit(app: Served) -> None:
         for path in ("", "?token=wrong"):
