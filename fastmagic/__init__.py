@@ -38,11 +38,14 @@ _PUBLIC = {
     "pixels": "panels.pixels",
     "predict": "learning.predict",
     "predictor": "panels.predictor",
+    "RecordingSplitter": "data.track",
     "results": "learning.results",
     "SeriesBlock": "data.series",
     "slides": "panels.slides",
     "SoundBlock": "data.sound",
     "tiny": "learning.tiny",
+    "track_windows": "data.track_files",
+    "TrackBlock": "data.track",
     "train": "learning.train",
 }
 _LIGHT = {"FastmagicError", "cups", "diagram", "digits", "dot", "fetch", "images", "slides"}  # what needs no fastai
@@ -57,6 +60,8 @@ if TYPE_CHECKING:
     from .data.gather.images import fetch, images
     from .data.series import SeriesBlock
     from .data.sound import SoundBlock
+    from .data.track import RecordingSplitter, TrackBlock
+    from .data.track_files import track_windows
     from .diagrams import diagram, dot
     from .errors import FastmagicError
     from .learning.control import Control

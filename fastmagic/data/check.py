@@ -20,6 +20,7 @@ from .checks.mending import home, moved_finding, rejects, restored, stale
 from .checks.ratings import rating_checks
 from .checks.series import series_checks
 from .checks.sounds import sound_checks
+from .checks.tracks import track_checks
 from .folders import left_out_beside, no_images
 from .image_files import ImageFile, read_images
 from .listing import Listing, is_blank, list_folder, read_source
@@ -129,6 +130,7 @@ def _findings(
     yield from sound_checks(listing, not fast)
     if not fast:
         yield from series_checks(listing)
+        yield from track_checks(listing)
     if listing.are_images:
         yield from copy_checks(listing, photos)
     if photos is not None:
@@ -140,9 +142,9 @@ def _findings(
 
 def _subject(listing: Listing) -> str:
     """Say in a few words what was looked at: "553 + 138 photos, 2 classes"."""
-    what = "photo" if listing.are_images else "recording" if listing.are_sounds else "item"
-    if listing.are_series:
-        what = "series"
+    what = "photo" if listing.are_images else listing.thing or "item"
+    if what == "track" and listing.kind == "dls":
+        what = "window"
     counts = [len(listing)]
     if listing.splits is not None:
         counts = [len(listing.where(split)) for split in ("train", "valid")]

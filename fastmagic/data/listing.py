@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnswerError, NotFoundError, few
-from ..kinds import MASK, RATING, SERIES, SOUND, TABLE, kind_of_source
+from ..kinds import MASK, RATING, SERIES, SOUND, TABLE, TRACK, Kind, kind_of_source
 from ..kinds.image import Image
 from ..kinds.mask import codes_of, ignored_by
 from ..render import short_path
@@ -30,6 +30,10 @@ from .series_files import series_in
 from .sound_files import is_sound_name
 from .source import Source, beside, rows_that_are_there, source_of_table
 from .tables import Columns, is_table_name, read_by, read_columns
+from .track_files import recording_of
+
+# What the items are that a block of ours draws.
+DRAWN: dict[Kind, str] = {SOUND: "recording", SERIES: "series", TRACK: "track"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Listing:
     `unclear` says of a folder why its classes are not known, and what to do. `untold` are the positions of items without
     the number that is to be predicted. `leave_out` is the line that keeps the rows of a table `df` whose files are there.
     `vocab` are the classes of a `DataLoaders`. `masks` are those of the photos, where there are some. `ratings` are the
-    columns of user, item and rating.
+    columns of user, item and rating. `thing` is what a block of ours draws: "recording", "series" or "track", of which the
+    items of a `DataLoaders` are windows.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -72,8 +77,7 @@ class Listing:
     vocab: list[Any] | None = None
     masks: MaskSet | None = None
     ratings: Any = None
-    are_sounds: bool = False
-    are_series: bool = False
+    thing: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -166,8 +170,8 @@ def list_folder(folder: Path) -> Listing:
     series = series_in(folder) if kind is SERIES else None
     if series is not None and series.table is not None:
         frame, _, columns = series.table
-        return replace(list_table(frame, folder, columns), root=folder, are_images=False, are_series=True)
-    sounds = kind is SOUND
+        return replace(list_table(frame, folder, columns), root=folder, are_images=False, thing="series")
+    drawn = DRAWN.get(kind, "")
     layout = kind.layout(folder) if isinstance(kind, Image) else read_folder(folder)
     if layout.table is not None:
         file, table, columns = layout.table
@@ -189,9 +193,8 @@ def list_folder(folder: Path) -> Listing:
     return Listing(
         kind="folder",
         masks=masks_beside(folder, layout) if layout.kind == "masks" else None,
-        are_images=not sounds and series is None,
-        are_sounds=sounds,
-        are_series=series is not None,
+        are_images=not drawn,
+        thing=drawn,
         paths=list(images),
         names=[str(path) for path in images],
         labels=labels,
@@ -199,7 +202,7 @@ def list_folder(folder: Path) -> Listing:
         root=folder,
         left_out=layout.left_out,
         unlabelled=layout.unlabelled,
-        unclear=classes_unknown(folder, layout, "recording" if sounds else "image"),
+        unclear=classes_unknown(folder, layout, drawn or "image"),
         circular=layout.circular,
     )
 
@@ -230,7 +233,7 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
     return Listing(
         kind="table",
         are_images=not sounds,
-        are_sounds=sounds,
+        thing="recording" if sounds else "",
         paths=files,
         names=list(frame.index),
         labels=columns.labels(frame),
@@ -296,6 +299,9 @@ def list_dls(dls: Any) -> Listing:
         steps = len(loaders[0])
     except TypeError:  # an iterable dataset has no length
         steps = None
+    thing = next((thing for kind, thing in DRAWN.items() if kind.holds(dls)), "")
+    if thing == "track":  # an item is a window of one
+        columns["paths"] = [path and recording_of(path)[0] for path in columns["paths"]]
     root = common_folder(columns["paths"])
     size = _input_size(loaders[0])
     frame, label_column, delimiter = _table_behind(loaders)
@@ -320,8 +326,7 @@ def list_dls(dls: Any) -> Listing:
         vocab=vocab(dls) if not TABLE.holds(dls) else None,
         masks=_masks(dls),
         ratings=_ratings(dls),
-        are_sounds=SOUND.holds(dls),
-        are_series=SERIES.holds(dls),
+        thing=thing,
         leave_out=_leave_out(dls, read) if read is not None else "",
     )
 

@@ -38,13 +38,14 @@ class SeriesFolder:
     table: tuple[Any, str, Columns] | None = None
 
 
-def series_in(folder: Path, target: Any = None, read: bool = True) -> SeriesFolder | None:
+def series_in(folder: Path, target: Any = None, read: bool = True, least: int = LEAST) -> SeriesFolder | None:
     """Tell which CSV files of a folder are series: many with one heading, and more of them than pictures and recordings.
 
     Args:
         folder: to look through.
         target: the column of the table beside them that is to be predicted.
         read: look for that table.
+        least: files of one heading that make a set.
 
     Returns:
         What was found, `None` where there are no series.
@@ -57,13 +58,13 @@ def series_in(folder: Path, target: Any = None, read: bool = True) -> SeriesFold
         if files:
             found[str(place)] = files
     everything = [file for files in found.values() for file in files]
-    if len(everything) < LEAST or others >= len(everything):
+    if len(everything) < least or others >= len(everything):
         return None
     apart = [file for file in everything if TABLE.match(file.stem)]  # called labels.csv, index.csv and the like
     if len(apart) > TABLES:
         apart = []  # train_0001.csv and the like are the series
     some = [file for file in everything if file not in set(apart)]
-    headings = Counter(_heading(file) for file in some[:: max(1, len(some) // 40)])
+    headings = Counter(heading(file) for file in some[:: max(1, len(some) // 40)])
     headings.pop((), None)
     if not headings:
         return None
@@ -71,7 +72,7 @@ def series_in(folder: Path, target: Any = None, read: bool = True) -> SeriesFold
     if headings[usual] < MOST * sum(headings.values()):
         return None
     files = [file for file in everything if file not in set(apart)]
-    if len(files) < LEAST:
+    if len(files) < least:
         return None
     said = SeriesFolder(files)
     if read and len({file.parent for file in files}) == 1:
@@ -96,7 +97,7 @@ def series_layout(folder: Path) -> Layout:
     return layout
 
 
-def _heading(file: Path) -> tuple[str, ...]:
+def heading(file: Path) -> tuple[str, ...]:
     """Return the names of a CSV's columns, () where a second row is missing or holds no number."""
     try:
         with open(file, encoding="utf-8", errors="replace") as lines:

@@ -13,14 +13,17 @@ from .rating import Rating
 from .series import Series
 from .sound import Sound
 from .table import Table
+from .track import Track
 
 __all__ = [
     "IMAGE",
     "KINDS",
     "MASK",
     "RATING",
+    "SERIES",
     "SOUND",
     "TABLE",
+    "TRACK",
     "Asked",
     "Kind",
     "Learning",
@@ -28,9 +31,11 @@ __all__ = [
     "kind_of_source",
 ]
 
-RATING, TABLE, MASK, SOUND, SERIES, IMAGE = Rating(), Table(), Mask(), Sound(), Series(), Image()
+RATING, TABLE, MASK, SOUND, TRACK, SERIES, IMAGE = (
+    Rating(), Table(), Mask(), Sound(), Track(), Series(), Image(),
+)  # fmt: skip
 # In the order they are asked; the last takes every source that fastai's `DataBlock` takes.
-KINDS: tuple[Kind, ...] = (RATING, TABLE, MASK, SOUND, SERIES, IMAGE)
+KINDS: tuple[Kind, ...] = (RATING, TABLE, MASK, SOUND, TRACK, SERIES, IMAGE)
 
 
 def kind_of(dls: Any) -> Kind | None:

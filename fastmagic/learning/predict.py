@@ -22,8 +22,9 @@ from ..data.opening import (
     open_image,
 )
 from ..data.reading import read_table
-from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few
-from ..kinds import RATING, TABLE, kind_of
+from ..data.track_files import recording_of
+from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few, number
+from ..kinds import RATING, TABLE, TRACK, kind_of
 from ..kinds.table import without_fastais_own_warnings
 from ..progress import Progress, reporting
 from .forward import (
@@ -73,7 +74,7 @@ def predict(
     Args:
         item: one item is a picture file, an http(s) address, bytes, a PIL image, an array or tensor (H×W,
             H×W×3 or C×H×W; integers 0…255 or floats 0…1) or a row of a DataFrame. Many are a folder (with
-            the folders in it), a glob pattern, a DataFrame, or a list of anything above. For models of tables: a
+            the folders in it), a glob pattern, the recording of a pointer (in windows as the model was trained on), a DataFrame, or a list of anything above. For models of tables: a
             DataFrame, a CSV file, a row (a Series, a dict) or a list of rows; of ratings also a row with the user alone (the
             items they would rate highest) or the item alone (what is like it); of text: a text or a list of texts.
         learn: a fastai `Learner`, or the path of one exported with `learn.export`. Such a file is a pickle:
@@ -104,9 +105,9 @@ def predict(
     learn = as_learner(learn)
     target = mask_target(learn) if draws_masks(learn) else target_of(learn)
     if RATING.holds(learn.dls) and (isinstance(item, Mapping) or _is_row(item)):
-        found = recommendations(learn, dict(item), top or RECOMMENDED)
-        if found is not None:
-            return found
+        recommended = recommendations(learn, dict(item), top or RECOMMENDED)
+        if recommended is not None:
+            return recommended
     top = top or CLASSES_SHOWN
     if not runs_on_transforms(learn.dls):
         with reporting(progress, "Predicting") as report:
@@ -115,12 +116,17 @@ def predict(
     kind = image_class(transforms.dataset)
     known = kind_of(learn.dls)
     many = _many(item, known.suffixes if known is not None else ())
+    if known is TRACK:
+        many = TRACK.windows(learn.dls, item, many)
     if many is None:
         return _predict_one(item, learn, target, transforms, kind, column, top, allow_url)
     with reporting(progress, "Predicting") as report:
         if target.kind == "pixels":
             return _predict_masks(many, learn, target, transforms, kind, column, allow_url, report)
-        return _predict_many(many, learn, target, transforms, kind, column, allow_url, report)
+        found = _predict_many(many, learn, target, transforms, kind, column, allow_url, report)
+    if known is TRACK:
+        found.note = _by_recording(found, target)
+    return found
 
 
 def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "class", names: Sequence[str] = ()) -> str:
@@ -140,6 +146,8 @@ def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "cla
     print(label, dict(zip(learn.dls.vocab, probabilities.tolist())))
     """
     lines = ["from fastai.vision.all import *", ""]
+    if "track_windows(" in source_expr:
+        lines.insert(1, "from fastmagic import track_windows")
     learn = learn_expr
     if not learn_expr.isidentifier():
         lines.append(f"learn = {learn_expr}")
@@ -199,7 +207,8 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
         learn: the learner, or the file of one.
         column: of a DataFrame, as for `predict`.
     """
-    tables = hasattr(learn, "dls") and TABLE.holds(learn.dls)
+    known = kind_of(learn.dls) if hasattr(learn, "dls") else None
+    tables, suffixes = known is not None and TABLE.holds(learn.dls), known.suffixes if known is not None else ()
     parts: list[str] = []
     many = len(words) > 1
     for word, value in zip(words, values, strict=True):
@@ -220,10 +229,17 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
             continue
         if tables:
             found = read_table(Path(value).expanduser()).code
+        elif known is TRACK and recording_of(value)[1:] == (0, None):
+            place = repr(value) if os.path.isdir(value) else f"[Path({value!r})]"
+            if any(c in value for c in "*?["):
+                place = f"sorted(map(Path, glob.glob({value!r})))"
+            found = f"track_windows({place}, events={TRACK.events(learn.dls)})"
         elif any(c in value for c in "*?["):
             found = f"sorted(glob.glob({value!r}))"
         elif os.path.isdir(value):
             found = f"get_image_files({value!r}).sorted()"
+            if suffixes:
+                found = f"get_files({value!r}, extensions={list(suffixes)!r}).sorted()"
         if found is None:
             parts.append(repr(value))
         else:
@@ -371,6 +387,22 @@ def _predict_many(
     shown = outputs.indices[:ROWS_SHOWN]
     files = {position: _file_of(source_of(items[i])) for position, i in enumerate(shown)}
     return Predictions(table, failed, target, files, time.perf_counter() - started, lost_in(depths))
+
+
+def _by_recording(found: Predictions, target: Target) -> str:
+    """Say what whole recordings are, of whose windows some predictions are."""
+    if target.kind != "class" or not len(found):
+        return ""
+    shares = found.frame[[f"p({name})" for name in target.classes]].groupby(
+        [str(recording_of(item)[0]) for item in found.frame["item"]], sort=False
+    )
+    said = []
+    for (name, means), count in zip(shares.mean().iterrows(), shares.size(), strict=True):
+        best = int(means.to_numpy().argmax())
+        said.append(
+            f"{Path(str(name)).name} as a whole: {target.classes[best]} ({means.iloc[best]:.1%}, the mean of {number(count, 'window')})"
+        )
+    return "; ".join(said[:ROWS_SHOWN]) + (f"; and {len(said) - ROWS_SHOWN} more" if len(said) > ROWS_SHOWN else "")
 
 
 def _known_only(learn: Any, rows: Any, one: bool) -> Any:

@@ -147,6 +147,17 @@ CASES = {
         "tabled = fastmagic.datablock('labels.csv')", "%check tabled", "120", "len(files)"
     ),
     "a check of a table": Case("", "%check labels.csv", "120", "len(files)"),
+    "the track of a pointer": Case(
+        "hands = fastmagic.datablock('hands', num_workers=0)\nhand = fastmagic.train(hands, epochs=2, checks=False)",
+        "%predict hand hands/round/0.csv",
+        "[round(p, 3) for p in preds['p(round)']]",
+        "[round(p, 3) for p in frame['round'].tolist()]",
+    ),
+    "tracks of a pointer": Case(
+        "",
+        "%datablock d --from hands",
+        "([str(item) for item in d.valid_ds.items], list(d.vocab), round(d.one_batch()[0].sum().item()) > 0)",
+    ),
     "a list of architectures": Case("", "%models esnet34 --into names", "'resnet34' in names"),
 }
 
@@ -179,6 +190,20 @@ def _scenes(folder: Path) -> None:
     (folder / "codes.txt").write_text("ground\nsquare\n")
 
 
+def _hands(folder: Path) -> None:
+    """Write two recordings each of a pointer that goes in circles and of one that goes along a line."""
+    import math
+
+    for hand, across in (("round", 1), ("flat", 0)):
+        (folder / hand).mkdir(parents=True)
+        for k in range(2):
+            rows = [
+                f"{t / 20},{400 + int(300 * math.cos(t / (9 + k)))},{300 + int(200 * across * math.sin(t / (9 + k)))},Move"
+                for t in range(2400)
+            ]
+            (folder / hand / f"{k}.csv").write_text("\n".join(["time,x,y,state", *rows]))
+
+
 def _can_export(learn) -> bool:
     dls = learn.dls
     try:
@@ -201,6 +226,7 @@ def answers(shapes, tmp_path_factory):
         files = sorted(Path("photos").rglob("*.png"))
         Path("labels.csv").write_text("file,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
         _scenes(Path("scenes"))
+        _hands(Path("hands"))
         rows = [f"{u},film {f},{1 + (u * f + u + f) % 5}\n" for u in range(20) for f in range(12) if (u + f) % 4]
         Path("ratings.csv").write_text("user,title,rating\n" + "".join(rows))
         InteractiveShell.clear_instance()

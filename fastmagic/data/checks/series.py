@@ -18,7 +18,7 @@ def series_checks(listing: Listing) -> Iterator[Finding]:
     """Find what is wrong with series; all of them are read."""
     import numpy as np
 
-    if not listing.are_series:
+    if listing.thing != "series":
         return
     from ..series import read_steps
 

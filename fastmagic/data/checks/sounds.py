@@ -19,7 +19,7 @@ LONG = 4  # times the median
 
 def sound_checks(listing: Listing, full: bool) -> Iterator[Finding]:
     """Find what is wrong with recordings; the fast checks read the heads of some of them."""
-    if not listing.are_sounds:
+    if listing.thing != "recording":
         return
     from ..sound_files import about
 
