@@ -20,6 +20,7 @@ from .checks.mending import home, moved_finding, rejects, restored, stale
 from .checks.ratings import rating_checks
 from .checks.series import series_checks
 from .checks.sounds import sound_checks
+from .checks.texts import text_checks
 from .checks.tracks import track_checks
 from .folders import left_out_beside, no_images
 from .image_files import ImageFile, read_images
@@ -131,6 +132,7 @@ def _findings(
     if not fast:
         yield from series_checks(listing)
         yield from track_checks(listing)
+    yield from text_checks(listing)
     if listing.are_images:
         yield from copy_checks(listing, photos)
     if photos is not None:

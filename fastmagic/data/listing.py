@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnswerError, NotFoundError, few
-from ..kinds import MASK, RATING, SERIES, SOUND, TABLE, TRACK, Kind, kind_of_source
+from ..kinds import MASK, RATING, SERIES, SOUND, TABLE, TEXT, TRACK, Kind, kind_of_source
 from ..kinds.image import Image
 from ..kinds.mask import codes_of, ignored_by
 from ..render import short_path
@@ -30,6 +30,7 @@ from .series_files import series_in
 from .sound_files import is_sound_name
 from .source import Source, beside, rows_that_are_there, source_of_table
 from .tables import Columns, is_table_name, read_by, read_columns
+from .texts import TextColumns, folder_table, sentence, text_columns, text_layout
 from .track_files import recording_of
 
 # What the items are that a block of ours draws.
@@ -48,7 +49,7 @@ class Listing:
     the number that is to be predicted. `leave_out` is the line that keeps the rows of a table `df` whose files are there.
     `vocab` are the classes of a `DataLoaders`. `masks` are those of the photos, where there are some. `ratings` are the
     columns of user, item and rating. `thing` is what a block of ours draws: "recording", "series" or "track", of which the
-    items of a `DataLoaders` are windows.
+    items of a `DataLoaders` are windows. `texts` are those of texts.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -78,6 +79,7 @@ class Listing:
     masks: MaskSet | None = None
     ratings: Any = None
     thing: str = ""
+    texts: list[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -167,6 +169,11 @@ def list_folder(folder: Path) -> Listing:
     kind = kind_of_source(Source(folder, [], "path", folder), {})
     if kind is RATING and (rated := movielens(folder)) is not None:
         return replace(_list_ratings(rated.frame), root=folder)
+    if kind is TEXT and (layout := text_layout(folder)) is not None:
+        frame, _, _ = folder_table(folder, layout)
+        found = text_columns(frame, text="text")
+        assert found is not None
+        return replace(_list_texts(frame, found), root=folder)
     series = series_in(folder) if kind is SERIES else None
     if series is not None and series.table is not None:
         frame, _, columns = series.table
@@ -222,6 +229,8 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
     columns = columns or read_columns(frame, base)
     if columns.file is None and rating_columns(frame) is not None:
         return _list_ratings(frame)
+    if columns.file is None and (found := text_columns(frame)) is not None:
+        return _list_texts(frame, found)
     if columns.file is None:
         raise NotFoundError(
             f"No column of the table names image files (columns: {few(frame.columns, 8)}).",
@@ -263,6 +272,26 @@ def _list_ratings(frame: Any) -> Listing:
     )
 
 
+def _list_texts(frame: Any, found: TextColumns) -> Listing:
+    """List a table of texts."""
+    columns = found.columns
+    return Listing(
+        kind="table",
+        paths=[None] * len(frame),
+        names=list(frame.index),
+        are_images=False,
+        thing="text",
+        texts=frame[found.text].tolist(),
+        labels=columns.labels(frame),
+        splits=columns.splits(frame),
+        multi=columns.delimiter is not None,
+        frame=frame,
+        label_column=columns.label,
+        delimiter=columns.delimiter,
+        split_column=columns.split,
+    )
+
+
 def common_folder(files: Iterable[Path | None]) -> Path | None:
     """Return the folder that holds all of `files`; `None` when they share none but the root."""
     # As text: hashing 100,000 paths as `Path` takes half a second.
@@ -300,6 +329,8 @@ def list_dls(dls: Any) -> Listing:
     except TypeError:  # an iterable dataset has no length
         steps = None
     thing = next((thing for kind, thing in DRAWN.items() if kind.holds(dls)), "")
+    if TEXT.holds(dls):
+        thing = "text"
     if thing == "track":  # an item is a window of one
         columns["paths"] = [path and recording_of(path)[0] for path in columns["paths"]]
     root = common_folder(columns["paths"])
@@ -311,7 +342,7 @@ def list_dls(dls: Any) -> Listing:
         paths=columns["paths"],
         names=columns["names"],
         labels=columns["labels"] if known and columns["labels"] else None,
-        splits=columns["splits"],
+        splits=columns["splits"] if not (thing == "text" and TEXT.writes(dls)) else None,
         root=root,
         are_images=pictures,
         multi=multi,
@@ -327,6 +358,7 @@ def list_dls(dls: Any) -> Listing:
         masks=_masks(dls),
         ratings=_ratings(dls),
         thing=thing,
+        texts=_texts(dls),
         leave_out=_leave_out(dls, read) if read is not None else "",
     )
 
@@ -367,6 +399,19 @@ def _ratings(dls: Any) -> Any:
 
     # Without the table: encoded, in which all that is not in the training set looks alike.
     return pd.concat([dataset.items[columns] for dataset in datasets])
+
+
+def _texts(dls: Any) -> list[str] | None:
+    """Return the texts of a `DataLoaders` as it reads them, training first; `None` for other data."""
+    if not TEXT.holds(dls) or TEXT.writes(dls):
+        return None
+    plan, datasets = plan_of(dls), [loader.dataset for loader in list(dls.loaders)[:2]]
+    index = [row for dataset in datasets for row in getattr(dataset.items, "index", [])]
+    column = TEXT.column(dls)
+    if plan is not None and plan.source.is_table and column in plan.source.value and plan.source.value.index.is_unique:
+        return plan.source.value.loc[index, column].tolist()
+    lists = [dataset.tls[0] for dataset in datasets]
+    return [sentence(str(tokens.decode(tokens[i]))) for tokens in lists for i in range(len(tokens))]
 
 
 def _leave_out(dls: Any, columns: Columns) -> str:

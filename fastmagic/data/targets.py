@@ -14,7 +14,8 @@ class Target:
     """What the model's outputs mean.
 
     Attributes:
-        kind: "class" (exactly one of `classes`), "classes" (any number of them), "numbers", or "pixels" (a class for each).
+        kind: "class" (exactly one of `classes`), "classes" (any number of them), "numbers", "pixels" (a class for each), or
+            "words" (the next one, of a language model).
         classes: the vocab, in the order of the outputs; empty for numbers.
         threshold: the probability above which a label of "classes" is given.
     """
@@ -33,6 +34,8 @@ def target_of(dls: Any) -> Target:
     from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCategorize
     from fastai.vision.core import BBoxLabeler
 
+    if type(dls.train).__name__ == "LMDataLoader":
+        return Target("words", [])
     dataset = dls.loaders[-1].dataset
     lists = getattr(dataset, "tls", None)
     if lists is not None:

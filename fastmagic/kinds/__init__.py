@@ -13,6 +13,7 @@ from .rating import Rating
 from .series import Series
 from .sound import Sound
 from .table import Table
+from .text import Text
 from .track import Track
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SERIES",
     "SOUND",
     "TABLE",
+    "TEXT",
     "TRACK",
     "Asked",
     "Kind",
@@ -31,11 +33,11 @@ __all__ = [
     "kind_of_source",
 ]
 
-RATING, TABLE, MASK, SOUND, TRACK, SERIES, IMAGE = (
-    Rating(), Table(), Mask(), Sound(), Track(), Series(), Image(),
+RATING, TEXT, TABLE, MASK, SOUND, TRACK, SERIES, IMAGE = (
+    Rating(), Text(), Table(), Mask(), Sound(), Track(), Series(), Image(),
 )  # fmt: skip
 # In the order they are asked; the last takes every source that fastai's `DataBlock` takes.
-KINDS: tuple[Kind, ...] = (RATING, TABLE, MASK, SOUND, TRACK, SERIES, IMAGE)
+KINDS: tuple[Kind, ...] = (RATING, TEXT, TABLE, MASK, SOUND, TRACK, SERIES, IMAGE)
 
 
 def kind_of(dls: Any) -> Kind | None:

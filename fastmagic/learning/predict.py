@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,11 @@ from ..data.opening import (
     open_image,
 )
 from ..data.reading import read_table
+from ..data.texts import SUFFIXES as TEXT_FILES
+from ..data.texts import read_texts, text_columns
 from ..data.track_files import recording_of
 from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few, number
-from ..kinds import RATING, TABLE, TRACK, kind_of
+from ..kinds import RATING, TABLE, TEXT, TRACK, kind_of
 from ..kinds.table import without_fastais_own_warnings
 from ..progress import Progress, reporting
 from .forward import (
@@ -51,9 +53,12 @@ from .predictions import (
 )
 from .recommend import MOST as RECOMMENDED
 from .recommend import Recommendations, classes_name, code_of, known, names_of, recommendations
+from .writing import Continuation, continued
 
 if TYPE_CHECKING:
     from fastai.learner import Learner
+
+LONGEST_NAME = 250  # letters of a file's name; more are a text
 
 
 def predict(
@@ -64,7 +69,7 @@ def predict(
     top: int | None = None,
     allow_url: Policy = "any",
     progress: Progress | bool | None = None,
-) -> Prediction | Predictions | MaskPrediction | Recommendations:
+) -> Prediction | Predictions | MaskPrediction | Recommendations | Continuation:
     """Say what a model makes of an item, or of many.
 
     The learner's own validation transforms run, no augmentation; the probabilities are those of
@@ -76,7 +81,8 @@ def predict(
             H×W×3 or C×H×W; integers 0…255 or floats 0…1) or a row of a DataFrame. Many are a folder (with
             the folders in it), a glob pattern, the recording of a pointer (in windows as the model was trained on), a DataFrame, or a list of anything above. For models of tables: a
             DataFrame, a CSV file, a row (a Series, a dict) or a list of rows; of ratings also a row with the user alone (the
-            items they would rate highest) or the item alone (what is like it); of text: a text or a list of texts.
+            items they would rate highest) or the item alone (what is like it); of text: a text or a list of texts;
+            of a language model: how a text begins.
         learn: a fastai `Learner`, or the path of one exported with `learn.export`. Such a file is a pickle:
             opening it runs code from it, so open only files from people you trust. It is read once, and again
             when the file changes.
@@ -89,7 +95,7 @@ def predict(
 
     Returns:
         A `Prediction` for one item, `Predictions` for many; of a segmentation model a `MaskPrediction` (the class of every
-        pixel, of the photo's own size) and `MaskPredictions`; `Recommendations`. What cannot be read among many is listed in `failed` and
+        pixel, of the photo's own size) and `MaskPredictions`; `Recommendations`; of a language model a `Continuation`. What cannot be read among many is listed in `failed` and
         skipped.
 
     Raises:
@@ -108,6 +114,8 @@ def predict(
         recommended = recommendations(learn, dict(item), top or RECOMMENDED)
         if recommended is not None:
             return recommended
+    if target.kind == "words":
+        return continued(learn, _text_in(item))
     top = top or CLASSES_SHOWN
     if not runs_on_transforms(learn.dls):
         with reporting(progress, "Predicting") as report:
@@ -129,7 +137,14 @@ def predict(
     return found
 
 
-def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "class", names: Sequence[str] = ()) -> str:
+def predict_code(
+    source_expr: str,
+    learn_expr: str,
+    many: bool,
+    kind: str = "class",
+    names: Sequence[str] = (),
+    vocab: str = "dls.vocab",
+) -> str:
     """Return the plain fastai program that `predict` stands for.
 
     Args:
@@ -138,6 +153,7 @@ def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "cla
         many: whether the source stands for many items.
         kind: "class", "classes" (any number of them), "numbers" or "pixels": what the model answers.
         names: the classes of "pixels", which fastai's loaders do not tell.
+        vocab: where the learner has the classes; those of texts stand beside the words.
 
     >>> print(predict_code("'bird.jpg'", "learn", many=False))
     from fastai.vision.all import *
@@ -160,12 +176,12 @@ def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "cla
         if kind == "numbers":
             lines += [f"values, _ = {learn}.get_preds({dl})", "frame = pd.DataFrame(values.numpy())"]
         else:
-            label = f"{learn}.dls.vocab[i] for i in labels"
+            label = f"{learn}.{vocab}[i] for i in labels"
             if kind == "classes":
-                label = f"[name for name, on in zip({learn}.dls.vocab, row) if on] for row in labels"
+                label = f"[name for name, on in zip({learn}.{vocab}, row) if on] for row in labels"
             lines += [
                 f"probabilities, _, labels = {learn}.get_preds({dl}, with_decoded=True)",
-                f"frame = pd.DataFrame(probabilities.numpy(), columns=list({learn}.dls.vocab))",
+                f"frame = pd.DataFrame(probabilities.numpy(), columns=list({learn}.{vocab}))",
                 f"frame.insert(0, 'label', [{label}])",
             ]
         lines += ["print(frame)"]
@@ -174,7 +190,7 @@ def predict_code(source_expr: str, learn_expr: str, many: bool, kind: str = "cla
     else:
         lines += [
             f"label, index, probabilities = {learn}.predict({source_expr})",
-            f"print(label, dict(zip({learn}.dls.vocab, probabilities.tolist())))",
+            f"print(label, dict(zip({learn}.{vocab}, probabilities.tolist())))",
         ]
     return "\n".join(lines)
 
@@ -224,6 +240,9 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
                 parts.append(f"*{text}" if isinstance(value, (list, tuple)) and len(words) > 1 else text)
             continue
         found: str | None = None
+        if known is TEXT:
+            parts.append(repr(_text_in(value)))
+            continue
         if is_url(value):
             parts.append(f"requests.get({value!r}).content")
             continue
@@ -449,8 +468,8 @@ def _predict_by_loader(
     if TABLE.holds(learn.dls):
         items, one = TABLE.rows(item)
     else:
-        one = isinstance(item, str)
-        items = [item] if one else item
+        one = isinstance(item, (str, Path))
+        items = [_text_in(text) for text in ([item] if one else _texts(item))]
     if RATING.holds(learn.dls):
         items = _known_only(learn, items, one)
     with undisturbed(learn), without_fastais_own_warnings():  # a loader draws a random number when it is made
@@ -470,6 +489,32 @@ def _predict_by_loader(
     if is_frame:
         table.index = items.index
     return Predictions(table, [], target, {}, seconds)
+
+
+def _texts(item: Any) -> Iterable[Any]:
+    """Return the texts of a DataFrame with one column of them, or what was given."""
+    if not hasattr(item, "columns"):
+        return item  # type: ignore[no-any-return]
+    found = text_columns(item)
+    if found is None:
+        raise AnswerError(
+            f"Which column holds the texts? The table has {few(item.columns, 8)}.",
+            "Give that column: `predict(df['text'], learn)`",
+        )
+    return item[found.text]  # type: ignore[no-any-return]
+
+
+def _text_in(text: Any) -> Any:
+    """Return what a text file says, or the text itself."""
+    if isinstance(text, Path) or (isinstance(text, str) and len(text) < LONGEST_NAME and text.endswith(TEXT_FILES)):
+        path = Path(text).expanduser()
+        if path.is_file():
+            return read_texts([path])[0]
+        if isinstance(text, Path):
+            raise no_such_file(path.absolute())
+    if not isinstance(text, str):
+        raise AnswerError(f"A {type(text).__name__} is no text.", "Give a text, a list of texts, or a .txt file.")
+    return text
 
 
 def _entry(item: Any, kind: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.items import SPLITS, holds_masks, item_list, item_source, source_in
 from ..data.opening import thumbnail
+from ..data.texts import sentence
 from ..errors import FastmagicError, NotFoundError, RefusedError, UnreadableError, did_you_mean, few, number
 from ..kinds import TABLE
 from ..progress import Progress, reporting
@@ -250,7 +251,7 @@ class Results(Displayed):
         if hasattr(self._dataset, "decode_row"):
             return TABLE.row(self._dataset, self._raw[position])
         tokens = self._dataset.tls[0]
-        return _sentence(str(tokens.decode(tokens[position])))
+        return sentence(str(tokens.decode(tokens[position])))
 
     def __repr__(self) -> str:
         parts = [self._summary()]
@@ -391,6 +392,11 @@ def results(
     learn = as_learner(learn)
     if draws_masks(learn):
         return mask_results(learn, split, progress=progress)
+    if target_of(learn).kind == "words":
+        raise RefusedError(
+            "A language model answers with a text, which is neither right nor wrong.",
+            "How surprised it is by a next word stands beside its training (perplexity); `predict('The', learn)` lets it write.",
+        )
     with reporting(progress, "Predicting") as report:
         return once(learn, split, lambda dataset, loader: _compute(learn, split, dataset, loader, report))
 
@@ -585,23 +591,6 @@ def _drawn(opened: Any, size: int) -> Any:
     figure, axes = new_figure(1, 1, size / 80)
     opened.show(ctx=axes[0])
     return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
-
-
-def _sentence(tokens: str) -> str:
-    """Return fastai's tokens as people write: its marks for capitals applied, those for begin and padding left out.
-
-    >>> _sentence("xxbos xxmaj so xxup ok , xxunk xxpad")
-    'So OK , xxunk'
-    """
-    words: list[str] = []
-    change: Callable[[str], str] = str
-    for token in tokens.split(" "):
-        if token in ("xxmaj", "xxup"):
-            change = str.capitalize if token == "xxmaj" else str.upper
-        elif token not in ("xxbos", "xxeos", "xxpad", ""):
-            words.append(change(token))
-            change = str
-    return " ".join(words)
 
 
 def _is_row(item: Any) -> bool:

@@ -538,8 +538,8 @@ def _kind(dls: Any) -> Kind:
     kind = kind_of(dls)
     if kind is None:
         raise RefusedError(
-            f"`train` trains on images, masks, tables and ratings; the first item of these data is a {type(first_item(dls)[0]).__name__}.",
-            "For other data use fastai's own learners, such as text_classifier_learner.",
+            f"`train` does not know such data; the first item of them is a {type(first_item(dls)[0]).__name__}.",
+            "For other data use fastai's own `Learner(dls, model)`.",
         )
     return kind
 

@@ -349,7 +349,7 @@ def predict(call: Call) -> Any:
     for pictures: by upload, drop, paste, camera or address. NAME is the panel then: NAME.last, NAME.history.
     """
     from ..learning import predict as predicting
-    from ..learning.predictions import Predictions
+    from ..learning.predictions import Prediction, Predictions
 
     options = call.options
     items = options["items"]
@@ -358,6 +358,8 @@ def predict(call: Call) -> Any:
     learn = options["learn"] if options["learn"] is not None else call.input("learn", "Learner")
     item = items[0] if len(items) == 1 else list(items)
     row, note = _typed_row(call, learn)
+    if (sentence := _typed_text(call, learn)) is not None:
+        item, items[:], call.words["items"][:] = sentence, [sentence], [sentence]
     if options["code"]:
         print(_predict_code(call, learn, row))
         return None
@@ -369,7 +371,7 @@ def predict(call: Call) -> Any:
         found = predicting.predict(item, learn, column=options["column"], progress=progress, **arguments)
     finally:
         done()
-    if note:
+    if note and isinstance(found, (Prediction, Predictions)):
         found.note = note
     call.show(found)
     if options["csv"]:
@@ -395,6 +397,17 @@ def _typed_row(call: Call, learn: Any) -> tuple[dict[Any, Any] | None, str]:
     if not TABLE.holds(learn.dls):
         return None, ""
     return typed_row(learn, words)
+
+
+def _typed_text(call: Call, learn: Any) -> str | None:
+    """Return the sentence that words without quotes make, `None` where other things are to be predicted."""
+    from ..kinds import TEXT
+    from ..learning.learner_file import as_learner
+
+    words, values = call.words["items"], call.options["items"]
+    if len(words) < 2 or any(word != value or " " in word for word, value in zip(words, values, strict=True)):
+        return None
+    return " ".join(words) if TEXT.holds(as_learner(learn).dls) else None
 
 
 def _predictor(call: Call) -> Any:
@@ -441,10 +454,11 @@ def after_learner(call: Call, learn: Any, text_of: Callable[[str], str], names: 
 
 def _predict_code(call: Call, learn: Any, row: dict[Any, Any] | None = None) -> str:
     from ..data.plan import plan_of
-    from ..kinds import RATING
+    from ..kinds import RATING, TEXT
     from ..learning.forward import target_of
     from ..learning.masks import draws_masks, mask_target
     from ..learning.predict import code_of_items, predict_code
+    from ..learning.writing import continued_code
 
     words, values = call.words["items"], call.options["items"]
     if row is None and len(values) == 1 and isinstance(values[0], dict):
@@ -469,7 +483,10 @@ def _predict_code(call: Call, learn: Any, row: dict[Any, Any] | None = None) -> 
     if hasattr(learn, "dls"):
         target = mask_target(learn) if draws_masks(learn) else target_of(learn)
         kind, classes = target.kind, target.classes if target.kind == "pixels" else []
-    return after_learner(call, learn, lambda name: predict_code(expression, name, many, kind, classes), names)
+    if kind == "words":
+        return after_learner(call, learn, lambda name: continued_code(expression, name), names)
+    vocab = "dls.vocab[1]" if hasattr(learn, "dls") and TEXT.holds(learn.dls) else "dls.vocab"
+    return after_learner(call, learn, lambda name: predict_code(expression, name, many, kind, classes, vocab), names)
 
 
 def _progress(call: Call) -> tuple[Any, Any]:

@@ -13,7 +13,11 @@ def test_a_kind_answers_everything_it_is_asked(kind):
     assert kind.target in kind.questions
     assert kind.name
     assert kind.lighter
-    expected = {"ratings": {"numbers"}, "images with masks": {"pixels"}}
+    expected = {
+        "ratings": {"numbers"},
+        "images with masks": {"pixels"},
+        "texts": {"class", "classes", "numbers", "words"},
+    }
     assert set(kind.metrics) == expected.get(kind.name, {"class", "classes", "numbers"})
     assert set(kind.metrics.values()) <= set(kind.vocabulary())
     assert "splitter" in kind.questions

@@ -153,6 +153,18 @@ CASES = {
         "[round(p, 3) for p in preds['p(round)']]",
         "[round(p, 3) for p in frame['round'].tolist()]",
     ),
+    "texts": Case(
+        "said = fastmagic.datablock('reviews.csv', num_workers=0)",
+        "%train said --epochs 1 --no-check --into other",
+        TRAINED.format("other"),
+    ),
+    "a text": Case(
+        "said = fastmagic.datablock('reviews.csv', num_workers=0)\n"
+        "critic = fastmagic.train(said, epochs=1, checks=False)",
+        "%predict critic 'a film of great charm'",
+        "preds.label",
+        "str(label)",
+    ),
     "tracks of a pointer": Case(
         "",
         "%datablock d --from hands",
@@ -227,6 +239,12 @@ def answers(shapes, tmp_path_factory):
         Path("labels.csv").write_text("file,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
         _scenes(Path("scenes"))
         _hands(Path("hands"))
+        texts = [
+            f"a {'fine' if i % 2 else 'dull'} film of {'great charm' if i % 2 else 'no charm'} {i}" for i in range(60)
+        ]
+        Path("reviews.csv").write_text(
+            "text,label\n" + "".join(f"{t},{'good' if 'fine' in t else 'bad'}\n" for t in texts)
+        )
         rows = [f"{u},film {f},{1 + (u * f + u + f) % 5}\n" for u in range(20) for f in range(12) if (u + f) % 4]
         Path("ratings.csv").write_text("user,title,rating\n" + "".join(rows))
         InteractiveShell.clear_instance()
