@@ -34,9 +34,7 @@ class Text(Kind):
 
     name = "texts"
     module = "fastai.text.all"
-    metrics = {  # noqa: RUF012
-        "class": "accuracy", "classes": "accuracy_multi", "numbers": "mae", "words": "[accuracy, Perplexity()]",
-    }  # fmt: skip
+    metrics = {"class": "accuracy", "classes": "accuracy_multi", "numbers": "mae"}  # noqa: RUF012
     lighter = "smaller batches of shorter texts: TextBlock.from_df(…, seq_len=36)"
 
     def recognises(self, source: Source, answered: Mapping[str, Any]) -> bool:
@@ -223,6 +221,7 @@ class Text(Kind):
             name="AWD_LSTM",
             target=Target("words", []) if writes else target_of(dls),
             learner=("language_model_learner" if writes else "text_classifier_learner", arguments),
+            metrics="[accuracy, Perplexity()]" if writes else "",
             bs=bs,
             epochs=epochs if asked.epochs is None else asked.epochs,
             recipe="one_cycle" if scratch else "fine_tune",

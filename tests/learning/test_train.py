@@ -323,7 +323,7 @@ def test_categories_that_a_transform_of_ones_own_makes_are_categories(shapes):
 def test_data_of_no_known_kind_are_refused():
     from fastai.data.core import DataLoaders, Datasets
 
-    sets = Datasets(list(range(40)), [[float], [float]], splits=[range(30), range(30, 40)])
+    sets = Datasets(list(range(40)), [[lambda i: i / 10], [lambda i: i / 5]], splits=[range(30), range(30, 40)])
     dls: DataLoaders = sets.dataloaders(bs=4, num_workers=0)
     with pytest.raises(FastmagicError, match="does not know such data; the first item of them is a float"):
         fastmagic.train(dls)
