@@ -152,6 +152,7 @@ class Training:
         kind, learning: of the data.
         learner, fit, more: lines that make it, train it, and train it one epoch more.
         keep: lines after `fit` that keep the better of two.
+        tune: lines after all that choose from which probability a label is given.
         names: what the lines use beyond the vocabulary.
         typed: what the user typed there.
         user: the user's variables.
@@ -167,6 +168,7 @@ class Training:
     learner: list[str]
     fit: list[str]
     keep: list[str]
+    tune: list[str]
     more: str
     names: dict[str, Any]
     typed: list[str]
@@ -188,8 +190,8 @@ class Training:
         """Whether a callback draws into fastai's own progress bar, and refuses to work without."""
         return any("ShowGraphCallback" in line for line in self.fit)
 
-    def to_program(self, dls_name: str = "dls", learn_name: str = "learn") -> program.Program:
-        """Return the plain fastai program, from the data to the trained learner."""
+    def to_program(self, dls_name: str = "dls", learn_name: str = "learn", tuned: bool = True) -> program.Program:
+        """Return the plain fastai program, from the data to the trained learner; without what comes after all for not `tuned`."""
         dls_name = dls_name.rpartition(".")[2]  # `box.dls` is a variable of its own
         vocabulary = self.kind.vocabulary()
         made = program.known(self.dls)
@@ -198,7 +200,7 @@ class Training:
         else:
             before = program.definitions([dls_name], {**self.user, dls_name: self.dls}, vocabulary)
             made = program.Program(before, module=self.kind.module)
-        text = "\n".join([*self.learning.data, *self.learner, *self.fit, *self.keep])
+        text = "\n".join([*self.learning.data, *self.learner, *self.fit, *self.keep, *(self.tune if tuned else ())])
         text = program.rename(program.rename(text, "learn", learn_name), "dls", dls_name)
         before = program.definitions(self.typed, {**self.user, **self.names}, vocabulary)
         return made.then([*self.learning.before, *before], text)
@@ -235,7 +237,7 @@ class Training:
             control: what steers it while it runs.
         """
         self.announce(say)
-        made = self.to_program()
+        made = self.to_program(tuned=False)
         # Only the vocabulary and the names that were typed: a user's own `error_rate = 0.1` is no metric.
         names = {**self.kind.vocabulary(), **self.names, "dls": fresh_view(self.dls)}
         control = control or Control()
@@ -286,17 +288,24 @@ class Training:
                 raise FastmagicError(*told) from error
             else:
                 raise
+        for where, factor in control.changes:
+            made.body[-1] += f"\n# by hand, from {where}: the schedule's learning rates times {factor:g}"
         if control.asked:
             learn._end_cleanup()
             say(control.message())
-        elif (lost := _ran_away(learn, self.learning.target.kind == "numbers")) is not None:
+        elif self.tune:
+            program.run("\n".join(self.tune), names, "%train")
+            made.body[-1] += "\n" + "\n".join(self.tune)
+            chosen, f1 = learn.loss_func.thresh, names["f1"]
+            say(
+                f"A label is given from a probability of {chosen:g}: F1 {f1(chosen):.3f} on the validation set, {f1(0.5):.3f} with 0.5."
+            )
+        if not control.asked and (lost := _ran_away(learn, self.learning.target.kind == "numbers")) is not None:
             say(
                 f"⚠ The loss ran away (to {lost:.1e}): the learning rate is too high. Try `lr={self.learning.lr or 2e-3:g}`."
             )
-        elif "lr" in names and VALLEY in self.fit:
+        elif not control.asked and "lr" in names and VALLEY in self.fit:
             say(f"Learning rate {names['lr']:.1e}, the valley of lr_find.")
-        for where, factor in control.changes:
-            made.body[-1] += f"\n# by hand, from {where}: the schedule's learning rates times {factor:g}"
         program.remember(learn, made)
         _trained[learn] = self
         return learn
@@ -432,6 +441,7 @@ def plan(
         learner=learner,
         fit=fit,
         keep=keep,
+        tune=TUNE if validated and learning.target.kind == "classes" else [],
         more=more,
         names=names,
         typed=typed,
@@ -443,6 +453,16 @@ def plan(
     )
 
 
+# Of several labels an item: from which probability each is given, by the F1 of all of them (of equal ones that nearest to 0.5).
+TUNE = [
+    "with learn.no_bar():",
+    "    probabilities, targets = learn.get_preds()  # of the validation set",
+    "def f1(share):",
+    "    given = probabilities > share",
+    "    return 2 * (given & targets.bool()).sum().item() / max(1, given.sum().item() + targets.sum().item())",
+    "shares = [share / 100 for share in range(5, 100, 5)]",
+    "learn.loss_func.thresh = max(shares, key=lambda share: (f1(share), -abs(share - 0.5)))",
+]
 VALLEY = "lr = learn.lr_find(show_plot=False).valley"
 
 

@@ -548,6 +548,41 @@ def test_several_labels_have_their_own_metric(shapes):
     assert learn.recorder.metric_names[3] == "accuracy_multi"
 
 
+def test_from_which_probability_a_label_is_given_is_chosen_by_validation(shapes, capsys):
+    from fastai.vision.all import ImageBlock, MultiCategoryBlock, Resize
+    from sklearn.metrics import f1_score
+
+    dls = fastmagic.datablock(
+        shapes,
+        blocks=(ImageBlock, MultiCategoryBlock),
+        get_y=lambda p: [p.parent.name] + (["tenth"] if p.stem.endswith("0") else []),
+        item_tfms=Resize(24),
+    )
+    learn = fastmagic.train(dls, "resnet18", pretrained=False, epochs=3)
+    assert "A label is given from a probability of" in capsys.readouterr().out
+    found = fastmagic.results(learn)
+    assert found.threshold == learn.loss_func.thresh
+    actual = found._hot(found.targets)
+    scores = {t / 100: f1_score(actual, found.probabilities > t / 100, average="micro") for t in range(5, 100, 5)}
+    assert scores[found.threshold] == pytest.approx(max(scores.values()))
+    assert fastmagic.code(learn).rstrip().splitlines()[-1].startswith("learn.loss_func.thresh = max(")
+    one = fastmagic.predict(dls.train.items[0], learn)
+    assert one.label == [name for name, share in one.probabilities.items() if share > found.threshold]
+
+
+def test_numbers_stay_in_their_range_with_pretrained_weights(shapes):
+    import pandas as pd
+    from fastai.vision.all import get_image_files
+
+    files = [str(file) for file in sorted(get_image_files(shapes))]
+    dls = fastmagic.datablock(pd.DataFrame({"file": files, "target": [20.0 + i % 50 for i in range(len(files))]}))
+    plan = training.plan(dls, "tiny", epochs=1)
+    assert "y_range=(17.6, 71.5)" in plan.code()
+    assert "y_range" not in training.plan(dls, "resnet18", pretrained=False).code()
+    learn = plan.run()
+    assert 17 <= float(fastmagic.predict(files[0], learn).label) <= 72
+
+
 def test_a_metric_that_cannot_work_is_refused_before_training(tmp_path):
     import numpy as np
     from PIL import Image
