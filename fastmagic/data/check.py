@@ -20,6 +20,7 @@ from .checks.mending import home, moved_finding, rejects, restored, stale
 from .checks.ratings import rating_checks
 from .checks.series import series_checks
 from .checks.sounds import sound_checks
+from .checks.tables import table_checks
 from .checks.texts import text_checks
 from .checks.tracks import track_checks
 from .folders import left_out_beside, no_images
@@ -43,8 +44,8 @@ def check(
     """Find what will go wrong in a set of pictures, and how to mend it.
 
     Args:
-        source: a folder, a CSV file or DataFrame with a column of file names, or fastai `DataLoaders` (of any
-            kind; what is no picture gets the checks of labels and split).
+        source: a folder, a CSV file or DataFrame (of file names, texts, ratings, or rows that are learned from themselves),
+            or fastai `DataLoaders` of any kind.
         fast: open no picture, but some 40 masks: names, labels, split and file sizes only. 100,000 items take about a second.
         fix: move broken files and spare copies of a photo to `.fastmagic/quarantine` beside the data. Nothing
             is deleted; copies whose labels contradict each other stay for a person to decide.
@@ -133,6 +134,7 @@ def _findings(
         yield from series_checks(listing)
         yield from track_checks(listing)
     yield from text_checks(listing)
+    yield from table_checks(listing, fast)
     if listing.are_images:
         yield from copy_checks(listing, photos)
     if photos is not None:

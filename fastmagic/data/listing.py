@@ -49,7 +49,8 @@ class Listing:
     the number that is to be predicted. `leave_out` is the line that keeps the rows of a table `df` whose files are there.
     `vocab` are the classes of a `DataLoaders`. `masks` are those of the photos, where there are some. `ratings` are the
     columns of user, item and rating. `thing` is what a block of ours draws: "recording", "series" or "track", of which the
-    items of a `DataLoaders` are windows. `texts` are those of texts.
+    items of a `DataLoaders` are windows. `texts` are those of texts. `rows` are the columns
+    of a table that is learned row by row, of which `target_columns` are to be predicted.
     """
 
     kind: str  # "folder", "table" or "dls"
@@ -80,6 +81,8 @@ class Listing:
     ratings: Any = None
     thing: str = ""
     texts: list[Any] | None = None
+    rows: Any = None
+    target_columns: list[Any] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -159,6 +162,22 @@ def read_source(source: Any, path: Path | str | None = None) -> Listing:
     )
 
 
+def list_files(source: Any, path: Path | str | None = None) -> Listing:
+    """List a source as `read_source` does, one of items that are files.
+
+    Raises:
+        FastmagicError: also where a table names no files, or a folder holds texts.
+    """
+    listing = read_source(source, path)
+    if listing.frame is not None and listing.kind != "dls" and len(listing) and not any(listing.paths):
+        raise no_files(listing.frame, "Build the DataLoaders first, and give those.")
+    return listing
+
+
+def no_files(frame: Any, fix: str) -> NotFoundError:
+    return NotFoundError(f"No column of the table names image files (columns: {few(frame.columns, 8)}).", fix)
+
+
 def _no_table(path: Any) -> None:
     if path is not None:
         raise AnswerError("`path` is where the file names of a table begin, and this is no table.", "Leave it out.")
@@ -232,11 +251,9 @@ def list_table(frame: Any, base: Path, columns: Columns | None = None) -> Listin
     if columns.file is None and (found := text_columns(frame)) is not None:
         return _list_texts(frame, found)
     if columns.file is None:
-        raise NotFoundError(
-            f"No column of the table names image files (columns: {few(frame.columns, 8)}).",
-            found_fix(frame, base, "df")
-            or "Build the DataLoaders first and check those, or give the table a column of file names with suffix.",
-        )
+        if fix := found_fix(frame, base, "df"):
+            raise no_files(frame, fix)
+        return _list_rows(frame, columns)
     files = columns.files(frame)
     sounds = any(file is not None for file in files) and all(is_sound_name(file) for file in files if file is not None)
     return Listing(
@@ -269,6 +286,25 @@ def _list_ratings(frame: Any) -> Listing:
         are_images=False,
         frame=frame,
         ratings=frame[[found.user, found.item, found.rating]],
+    )
+
+
+def _list_rows(frame: Any, columns: Columns) -> Listing:
+    """List a table whose rows are learned from themselves."""
+    return Listing(
+        kind="table",
+        paths=[None] * len(frame),
+        names=list(frame.index),
+        are_images=False,
+        thing="row",
+        labels=columns.labels(frame),
+        splits=columns.splits(frame),
+        frame=frame,
+        label_column=columns.label,
+        split_column=columns.split,
+        untold=[i for i, gone in enumerate(frame[columns.label].isna()) if gone] if columns.numbers else [],
+        rows=frame,
+        target_columns=[columns.label] if columns.label is not None else [],
     )
 
 
@@ -333,6 +369,8 @@ def list_dls(dls: Any) -> Listing:
         thing = "text"
     if thing == "track":  # an item is a window of one
         columns["paths"] = [path and recording_of(path)[0] for path in columns["paths"]]
+    if (rows := _rows(dls)) is not None:
+        thing = "row"
     root = common_folder(columns["paths"])
     size = _input_size(loaders[0])
     frame, label_column, delimiter = _table_behind(loaders)
@@ -359,6 +397,8 @@ def list_dls(dls: Any) -> Listing:
         ratings=_ratings(dls),
         thing=thing,
         texts=_texts(dls),
+        rows=rows,
+        target_columns=list(dls.train.dataset.y_names) if rows is not None else [],
         leave_out=_leave_out(dls, read) if read is not None else "",
     )
 
@@ -399,6 +439,18 @@ def _ratings(dls: Any) -> Any:
 
     # Without the table: encoded, in which all that is not in the training set looks alike.
     return pd.concat([dataset.items[columns] for dataset in datasets])
+
+
+def _rows(dls: Any) -> Any:
+    """Return the columns that a model of tables learns from and predicts, training first, as they were given."""
+    if not TABLE.holds(dls) or RATING.holds(dls) or (plan := plan_of(dls)) is None:
+        return None
+    datasets = [loader.dataset for loader in list(dls.loaders)[:2]]
+    index, frame = [row for dataset in datasets for row in dataset.items.index], plan.source.value
+    if not frame.index.is_unique:
+        return None
+    names = [name for name in [*datasets[0].cat_names, *datasets[0].cont_names, *datasets[0].y_names] if name in frame]
+    return frame.loc[index, names]
 
 
 def _texts(dls: Any) -> list[str] | None:

@@ -20,7 +20,7 @@ from ..data.cleaning import Cleaning, Done
 from ..data.decisions import Decision, Item, Journal, Made, Row, data_folder
 from ..data.folders import walk
 from ..data.items import vocab as vocab_of
-from ..data.listing import Listing, count_labels, is_blank, read_source
+from ..data.listing import Listing, count_labels, is_blank, list_files
 from ..data.quarantine import HOME
 from ..data.scan import Scan
 from ..errors import AnswerError, FastmagicError, NotFoundError, did_you_mean, few
@@ -680,7 +680,7 @@ def curate(
         return Curation(_listing_of(found), found=found, to=to)
     if hasattr(what, "model") or _is_learner_file(what):
         return _of_learner(as_learner(what), split, to, predict, progress)
-    listing = _folder_of_sounds(what) or read_source(what, path)
+    listing = _folder_of_sounds(what) or list_files(what, path)
     if not len(listing):
         raise FastmagicError(f"There is nothing to clean in '{what}': it holds no pictures.", "Name another folder.")
     if split is not None and split not in set(listing.splits or ()):

@@ -204,19 +204,19 @@ def _named(name: str) -> Backbone:
 
 def _listed(items: Any) -> list[Any]:
     """Return the single items that `items` stands for."""
-    from ..data.listing import read_source
+    from ..data.listing import list_files
     from ..data.opening import files_of, no_such_file
 
     if isinstance(items, (str, os.PathLike)):
         path = Path(items).expanduser()
         if path.suffix.lower() in (".csv", ".tsv"):
-            return [file for file in read_source(path).paths if file is not None]
+            return [file for file in list_files(path).paths if file is not None]
         files = files_of(path)
         if files is None and not path.is_file():
             raise no_such_file(path.absolute())
         return [path] if files is None else list(files)
     if hasattr(items, "loaders") or hasattr(items, "iloc"):
-        return [path for path in read_source(items).paths if path is not None]
+        return [path for path in list_files(items).paths if path is not None]
     if isinstance(items, (Sequence, Iterator)) and not isinstance(items, (bytes, bytearray)):
         return [Path(item).expanduser() if isinstance(item, str) else item for item in items]
     if type(items).__name__ == "L":

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import fastmagic
 from fastmagic.data.check import check
 from fastmagic.data.image_files import ImageFile, near_pairs
 from fastmagic.data.quarantine import HOME
@@ -402,9 +403,9 @@ def test_a_csv_file_is_read_relative_to_its_own_folder(healthy):
     assert str(check(healthy / "labels.csv")) == "✓ 60 photos, 2 classes: nothing wrong found"
 
 
-def test_a_table_without_file_names_is_refused_with_its_columns():
+def test_where_files_are_asked_for_a_table_without_their_names_is_refused_with_its_columns():
     with pytest.raises(FastmagicError, match="columns: age, salary"):
-        check(pd.DataFrame({"age": [1, 2], "salary": ["a", "b"]}))
+        fastmagic.clean(pd.DataFrame({"age": [1, 2], "salary": ["a", "b"]}))
 
 
 # The same photo twice
