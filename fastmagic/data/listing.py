@@ -30,7 +30,7 @@ from .series_files import series_in
 from .sound_files import is_sound_name
 from .source import Source, beside, rows_that_are_there, source_of_table
 from .tables import Columns, is_table_name, read_by, read_columns
-from .texts import TextColumns, folder_table, sentence, text_columns, text_layout
+from .texts import TextColumns, folder_table, sentence, text_columns, text_files, text_layout
 from .track_files import recording_of
 
 # What the items are that a block of ours draws.
@@ -49,7 +49,7 @@ class Listing:
     the number that is to be predicted. `leave_out` is the line that keeps the rows of a table `df` whose files are there.
     `vocab` are the classes of a `DataLoaders`. `masks` are those of the photos, where there are some. `ratings` are the
     columns of user, item and rating. `thing` is what a block of ours draws: "recording", "series" or "track", of which the
-    items of a `DataLoaders` are windows. `texts` are those of texts. `rows` are the columns
+    items of a `DataLoaders` are windows. `texts` are those of texts, and `text_column` where they stand. `rows` are the columns
     of a table that is learned row by row, of which `target_columns` are to be predicted.
     """
 
@@ -81,6 +81,7 @@ class Listing:
     ratings: Any = None
     thing: str = ""
     texts: list[Any] | None = None
+    text_column: Any = None
     rows: Any = None
     target_columns: list[Any] = field(default_factory=list)
 
@@ -192,7 +193,9 @@ def list_folder(folder: Path) -> Listing:
         frame, _, _ = folder_table(folder, layout)
         found = text_columns(frame, text="text")
         assert found is not None
-        return replace(_list_texts(frame, found), root=folder)
+        files: list[Path | None] = [*text_files(folder, layout)]
+        listing = _list_texts(frame, found)
+        return replace(listing, root=folder, paths=files, names=[str(file) for file in files], text_column=None)
     series = series_in(folder) if kind is SERIES else None
     if series is not None and series.table is not None:
         frame, _, columns = series.table
@@ -318,6 +321,7 @@ def _list_texts(frame: Any, found: TextColumns) -> Listing:
         are_images=False,
         thing="text",
         texts=frame[found.text].tolist(),
+        text_column=found.text,
         labels=columns.labels(frame),
         splits=columns.splits(frame),
         multi=columns.delimiter is not None,
@@ -397,6 +401,7 @@ def list_dls(dls: Any) -> Listing:
         ratings=_ratings(dls),
         thing=thing,
         texts=_texts(dls),
+        text_column=TEXT.column(dls) if thing == "text" else None,
         rows=rows,
         target_columns=list(dls.train.dataset.y_names) if rows is not None else [],
         leave_out=_leave_out(dls, read) if read is not None else "",
@@ -458,9 +463,15 @@ def _texts(dls: Any) -> list[str] | None:
     if not TEXT.holds(dls) or TEXT.writes(dls):
         return None
     plan, datasets = plan_of(dls), [loader.dataset for loader in list(dls.loaders)[:2]]
-    index = [row for dataset in datasets for row in getattr(dataset.items, "index", [])]
+    index = [row for dataset in datasets if hasattr(dataset.items, "iloc") for row in dataset.items.index]
     column = TEXT.column(dls)
-    if plan is not None and plan.source.is_table and column in plan.source.value and plan.source.value.index.is_unique:
+    if (
+        index
+        and plan is not None
+        and plan.source.is_table
+        and column in plan.source.value
+        and plan.source.value.index.is_unique
+    ):
         return plan.source.value.loc[index, column].tolist()
     lists = [dataset.tls[0] for dataset in datasets]
     return [sentence(str(tokens.decode(tokens[i]))) for tokens in lists for i in range(len(tokens))]

@@ -158,9 +158,9 @@ def _file_column(frame: Any, folder: Path) -> tuple[Any, str, str, float]:
         # First as a name says: from here, or from the root.
         for place in ("", *(f"{one}/" for one in inside)):
             for suffix in ("", ".jpg", ".jpeg", ".png"):
-                if not any((Path(place) / f"{value}{suffix}").is_file() for value in values[::4]):
+                if not any(_is_file(Path(place) / f"{value}{suffix}") for value in values[::4]):
                     continue
-                found = sum((Path(place) / f"{value}{suffix}").is_file() for value in values) / len(values)
+                found = sum(_is_file(Path(place) / f"{value}{suffix}") for value in values) / len(values)
                 absolute = all(Path(value).is_absolute() for value in values)
                 this = (column, "" if absolute else place, suffix, found)
                 if found >= MOST:
@@ -200,10 +200,17 @@ def _inside(folder: Path) -> list[str]:
         return []
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a text too long for a name
+        return False
+
+
 def _heads(file: Any, prefix: str, suffix: str) -> bool:
     """Tell whether the heading of the column of files is one of these itself."""
     return isinstance(file, str) and (
-        ("." in file and is_image_name(file, image_suffixes())) or (Path(prefix) / f"{file}{suffix}").is_file()
+        ("." in file and is_image_name(file, image_suffixes())) or _is_file(Path(prefix) / f"{file}{suffix}")
     )
 
 

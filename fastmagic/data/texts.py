@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .folders import Layout, read_folder
+from .folders import Layout, read_folder, walk
 from .names import image_suffixes, is_image_name
 from .sound_files import is_sound_name
 from .tables import Columns, is_table_name, rank, read_columns
@@ -20,8 +19,10 @@ TEXT_COLUMNS = (
 )  # fmt: skip
 SAMPLE = 500  # rows that are looked at
 WORDS, SHORT = 4, 2  # words that half of the values have at least: of a column of any name, and of one that says so
+LONG = 20  # words, of prose that is more than a name or a remark
 DIFFERENT = 0.5  # of the texts are
 LOOKED_INTO = 10  # files: boxes and landmarks of photos are .txt too, and no texts
+OTHERS = 10  # texts for each picture, recording or table beside them: captions and licences are .txt too
 LEAST = 8  # text files make a set; fewer are notes beside something else
 
 
@@ -33,11 +34,13 @@ class TextColumns:
         text: the column of texts.
         columns: what the others mean; its `label` is `None` where none says what the texts are.
         candidates: columns that may be the label, where several may.
+        unused: columns that are neither.
     """
 
     text: Any
     columns: Columns
     candidates: tuple[Any, ...] = ()
+    unused: tuple[Any, ...] = ()
 
 
 def text_columns(frame: Any, target: Any = None, text: Any = None) -> TextColumns | None:
@@ -55,22 +58,30 @@ def text_columns(frame: Any, target: Any = None, text: Any = None) -> TextColumn
         >>> text_columns(pd.read_csv("reviews.csv")).text  # doctest: +SKIP
         'review'
     """
-    prose = (
-        [text] if text is not None else [name for name in frame.columns if name != target and _is_prose(frame, name)]
-    )
+    strings = [name for name in frame.columns if isinstance(name, str)]  # fastai reads a column called 0 by its place
+    prose = [text] if text is not None else [name for name in strings if name != target and _is_prose(frame, name)]
     prose.sort(key=lambda name: rank(name, TEXT_COLUMNS))
     if not prose:
         return None
     found = prose[0]
     rest = frame.drop(columns=[found])
     columns = read_columns(rest, Path(), target)
-    others = [name for name in rest.columns if name != columns.split and not _is_id(frame, name) and name not in prose]
-    named = rank(found, TEXT_COLUMNS) < len(TEXT_COLUMNS)
-    if text is None and not named and len([name for name in others if name != columns.label]) > 1:
-        return None
+    others = [name for name in rest.columns if name != columns.split and name not in prose and not _is_id(frame, name)]
     if columns.label is None and len(others) == 1:
         columns = read_columns(rest, Path(), others[0])
-    return TextColumns(found, columns, tuple(others) if columns.label is None else ())
+    unused = [name for name in [*others, *prose[1:]] if name != columns.label]
+    # Among features that a table learns from, prose has to be long.
+    features = [name for name in others if name != columns.label]
+    most = 3 if columns.label is None else 1 if rank(found, TEXT_COLUMNS) < len(TEXT_COLUMNS) else 0
+    if text is None and len(features) > most and _words_of(frame, found) < LONG:
+        return None
+    return TextColumns(found, columns, tuple(others) if columns.label is None else (), tuple(unused))
+
+
+def _words_of(frame: Any, name: Any) -> float:
+    """Return how many words half of the texts of a column have at least."""
+    values = frame[name].dropna()
+    return float(values.iloc[:: max(1, len(values) // SAMPLE)].str.split().str.len().median())
 
 
 def _is_prose(frame: Any, name: Any) -> bool:
@@ -82,15 +93,20 @@ def _is_prose(frame: Any, name: Any) -> bool:
     if not len(some) or not all(isinstance(value, str) for value in some) or some.nunique() < DIFFERENT * len(some):
         return False
     words = WORDS if rank(name, TEXT_COLUMNS) == len(TEXT_COLUMNS) else SHORT
-    return bool(some.str.split().str.len().median() >= words)
+    return _words_of(frame, name) >= words
 
 
 def _is_id(frame: Any, name: Any) -> bool:
     """Tell whether a column numbers or names the rows."""
     series = frame[name]
-    return str(name).startswith("Unnamed") or (
-        len(series) > 1 and series.dtype.kind not in "fb" and series.nunique() == len(series)
-    )
+    return str(name).startswith("Unnamed") or (len(series) > 1 and series.dtype.kind not in "fb" and _is_unique(series))
+
+
+def _is_unique(series: Any) -> bool:
+    try:
+        return bool(series.is_unique)
+    except TypeError:  # lists and the like
+        return False
 
 
 # ---------------------------------------------------------------- folders
@@ -102,20 +118,25 @@ def text_layout(folder: Path) -> Layout | None:
     if len(layout.images) < LEAST:
         return None
     suffixes = image_suffixes()
-    places = {file.parent for file in layout.images}
     others = sum(
         is_image_name(name, suffixes) or is_sound_name(name) or is_table_name(name)
-        for place in places
-        for name in os.listdir(place)
+        for _, names in walk(folder)
+        for name in names
     )
     some = read_texts(layout.images[:: max(1, len(layout.images) // LOOKED_INTO)])
     said = [text for text in some if len(text.split()) >= WORDS and 2 * sum(map(str.isalpha, text)) > len(text)]
-    return layout if others < len(layout.images) and 2 * len(said) > len(some) else None
+    return layout if OTHERS * others <= len(layout.images) and 2 * len(said) > len(some) else None
 
 
 def read_texts(files: Sequence[Path]) -> list[str]:
     """Return what text files say; letters that are no UTF-8 are replaced."""
     return [file.read_text(encoding="utf-8", errors="replace") for file in files]
+
+
+def text_files(folder: Path, layout: Layout) -> list[Path]:
+    """Return the text files that `folder_table` makes rows of, in their order."""
+    files = sorted(layout.images)
+    return [file for file in files if layout.split_of(file) in ("train", "valid")] if layout.kind == "split" else files
 
 
 def folder_table(folder: Path, layout: Layout) -> tuple[Any, list[str], str]:
@@ -125,7 +146,7 @@ def folder_table(folder: Path, layout: Layout) -> tuple[Any, list[str], str]:
     """
     import pandas as pd
 
-    files = sorted(layout.images)
+    files = text_files(folder, layout)
     lines = [
         f"path = Path({str(folder)!r})",
         f"files = sorted(get_files(path, extensions={list(SUFFIXES)!r}{_folders(layout)}))",
@@ -135,8 +156,6 @@ def folder_table(folder: Path, layout: Layout) -> tuple[Any, list[str], str]:
     said = ""
     if layout.kind == "split":
         train, valid = layout.folder_of("train"), layout.folder_of("valid")
-        files = [file for file in files if layout.split_of(file) in ("train", "valid")]
-        frame = pd.DataFrame({"text": read_texts(files)})
         lines[1] = f"files = sorted(get_files(path, extensions={list(SUFFIXES)!r}, folders={[train, valid]!r}))"
         frame["label"] = [file.parent.name for file in files]
         frame["is_valid"] = [file.relative_to(folder).parts[0] == valid for file in files]

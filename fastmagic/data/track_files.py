@@ -20,12 +20,20 @@ OUTSIDE = 65535  # what a 16-bit screen protocol says of a pointer that is nowhe
 WINDOW = re.compile(r"(.+)#(\d+)-(\d+)$", re.S)
 # The words that may stand beside x or y: clientX, pos_x, "Screen X".
 BESIDE = {"client", "page", "screen", "mouse", "cursor", "pointer", "pos", "position", "coord", "coordinate", "px"}
-CLOCKS = ("client timestamp", "timestamp", "time", "t", "ms", "seconds", "datetime", "record timestamp")
+CLOCKS = (
+    "client timestamp", "client time stamp", "timestamp", "time stamp", "time", "t", "ms", "time ms", "timestamp ms", "seconds", "datetime",
+    "record timestamp",
+)  # fmt: skip
 EVENTS = ("state", "event", "event type", "type", "action", "buttons", "button", "click", "clicks", "pressed", "down")
 PRESSED = re.compile(r"(mouse|pointer|button|left|right)?[ _]?(pressed|press|clicked|click|touch ?start)$", re.I)
 DOWN = re.compile(r"(mouse|pointer|button|left|right)?[ _]?down$", re.I)
 WINDOWS = 300  # events; measured: with 200 more windows are taken for another's, with 500 there are few
 ALIKE = 0.1  # screens differ by less
+MOUSE = re.compile(
+    r"mov|press|releas|drag|scroll|wheel|click|down|up$|enter|leave|over$|out$|touch|pointer|mouse|button|left$|right$",
+    re.I,
+)
+MOST = 0.9  # of the events speak of a mouse
 LEAST = 2  # recordings make a set of tracks
 MOST_STEP = 4.0  # between two events of a moved pointer lie no 4 s: these are milliseconds
 NOTHING = re.compile(r"|0|0\.0|false|none|nobutton|no ?button|up|released", re.I)
@@ -67,20 +75,28 @@ def track_columns(names: Sequence[Any]) -> TrackColumns | None:
 def holds_tracks(folder: Path) -> bool:
     """Tell whether a folder holds pointer tracks: CSV files alike whose headings name a time, x and y.
 
-    Without a column of clicks the places must be whole numbers, as pixels are.
+    Unless they are called `clientX` or the like, the places must be whole numbers, as pixels are, and what stands beside them must
+    speak of a mouse.
     """
     found = series_in(folder, read=False, least=LEAST)
     if found is None:
         return False
     first = Counter(heading(file) for file in found.files[:: max(1, len(found.files) // 40)]).most_common(1)[0][0]
     columns = track_columns(first)
-    if columns is None or columns.event is not None:
-        return columns is not None
+    if columns is None:
+        return False
+    if set(_words(columns.x)) & {"client", "page", "screen", "mouse", "cursor", "pointer"}:
+        return True
     try:
-        track = read_track(found.files[0])
+        table, track = _table(found.files[0]), read_track(found.files[0])
     except UnreadableError:
         return False
-    return bool((track[["x", "y"]] % 1 == 0).all(axis=None))
+    if not len(track) or not (track[["x", "y"]] % 1 == 0).all(axis=None):
+        return False
+    if columns.event is not None and table[columns.event].dtype.kind not in "iufb":
+        return bool(table[columns.event].dropna().astype(str).str.contains(MOUSE).mean() > MOST)
+    known = {columns.time, columns.x, columns.y, columns.event}
+    return all(name in known or _ranked({name: _words(name)}, (*CLOCKS, *EVENTS)) for name in map(str, table.columns))
 
 
 def read_track(file: Path) -> Any:
@@ -97,17 +113,11 @@ def read_track(file: Path) -> Any:
     return _read(str(file), stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=64)  # each window of a recording is an item of its own
+@lru_cache(maxsize=512)  # each window of a recording is an item of its own
 def _read(file: str, changed: int, size: int) -> Any:
     import pandas as pd
 
-    name = Path(file).name
-    try:
-        table = pd.read_csv(file, skipinitialspace=True)
-    except (ValueError, OSError) as error:
-        raise UnreadableError(
-            f"'{name}' cannot be read as a table: {error}", "A pointer track is a CSV, a row an event."
-        ) from error
+    name, table = Path(file).name, _table(Path(file))
     columns = track_columns(list(table.columns))
     if columns is None:
         raise UnreadableError(
@@ -115,9 +125,8 @@ def _read(file: str, changed: int, size: int) -> Any:
         )
     time = pd.to_numeric(table[columns.time], errors="coerce")
     if time.isna().all():
-        time = (
-            pd.to_datetime(table[columns.time], errors="coerce", format="ISO8601") - pd.Timestamp(0)
-        ) / pd.Timedelta(seconds=1)
+        moments = pd.to_datetime(table[columns.time], errors="coerce", format="ISO8601", utc=True)
+        time = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
     track = pd.DataFrame(
         {
             "time": time,
@@ -130,11 +139,28 @@ def _read(file: str, changed: int, size: int) -> Any:
     track = track[track.notna().all(axis=1) & ~outside].reset_index(drop=True)
     track.attrs["outside"] = int(outside.sum())
     if len(track) > 1:
-        steps = track["time"].diff().iloc[1:]
-        if steps[steps > 0].median() > MOST_STEP:
-            track["time"] /= 1000
-        track["time"] -= track["time"].iloc[0]
+        thousandths = _milliseconds(columns.time, track["time"])
+        track["time"] = (track["time"] - track["time"].iloc[0]) / (1000 if thousandths else 1)
     return track
+
+
+def _table(file: Path) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(file, skipinitialspace=True)
+    except (ValueError, OSError) as error:
+        raise UnreadableError(
+            f"'{file.name}' cannot be read as a table: {error}", "A pointer track is a CSV, a row an event."
+        ) from error
+
+
+def _milliseconds(name: str, times: Any) -> bool:
+    """Tell whether times are milliseconds: called so, of this century, in whole steps, or in steps too long for seconds."""
+    steps = times.diff().iloc[1:]
+    usual = steps[steps > 0].median()
+    whole = bool((times % 1 == 0).all()) and usual >= 1
+    return "ms" in _words(name) or times.iloc[0] > 1e11 or whole or usual > MOST_STEP
 
 
 def _clicks(events: Any) -> Any:

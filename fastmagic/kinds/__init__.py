@@ -41,7 +41,7 @@ KINDS: tuple[Kind, ...] = (RATING, TEXT, TABLE, MASK, SOUND, TRACK, SERIES, IMAG
 
 
 def kind_of(dls: Any) -> Kind | None:
-    """Return the kind of what a fastai `DataLoaders` holds, `None` where it is none of ours (text, say)."""
+    """Return the kind of what a fastai `DataLoaders` holds, `None` where it is none of ours."""
     return next((kind for kind in KINDS if kind.holds(dls)), None)
 
 

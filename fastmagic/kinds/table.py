@@ -76,7 +76,7 @@ class Table(Kind):
                     f"Column {str(name)!r} is the same in every row: there is nothing to predict.",
                     "Name another: `target=COLUMN`",
                 )
-        category = len(ys) == 1 and _is_category(frame[ys[0]])
+        category = len(ys) == 1 and is_category(frame[ys[0]])
         given = [n for q in ("cat_names", "cont_names") if q in answered for n in _names(answered[q].value, frame)]
         if clash := [name for name in given if name in ys]:
             raise AnswerError(
@@ -251,7 +251,7 @@ def _names(value: Any, frame: Any) -> list[Any]:
     return [column_named(frame, name) for name in ([value] if isinstance(value, str) else value)]
 
 
-def _is_category(series: Any) -> bool:
+def is_category(series: Any) -> bool:
     """Tell whether a target is one of several classes: text, yes and no, or few whole numbers."""
     if series.dtype.kind in "iu":
         return bool(series.nunique() <= FEW_VALUES)

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.items import targets
 from ..data.source import Source, Worked, random_split, refuse_untold, split_by
 from ..data.tables import read_columns
 from ..data.targets import Target, target_of
-from ..data.texts import folder_table, sentence, text_columns, text_layout
+from ..data.texts import SUFFIXES, folder_table, sentence, text_columns, text_layout
 from ..errors import AnswerError, RefusedError, did_you_mean, few
 from ..render import Shown, html_table, text_table
 from .kind import Asked, Kind, Learning, other_block, rebatched
 from .rating import NAMES
-from .table import OWN
+from .table import OWN, is_category, y_range
 
 if TYPE_CHECKING:
     from ..data.plan import Plan
@@ -34,6 +35,7 @@ class Text(Kind):
 
     name = "texts"
     module = "fastai.text.all"
+    suffixes = SUFFIXES
     metrics = {"class": "accuracy", "classes": "accuracy_multi", "numbers": "mae"}  # noqa: RUF012
     lighter = "smaller batches of shorter texts: TextBlock.from_df(…, seq_len=36)"
 
@@ -43,7 +45,7 @@ class Text(Kind):
         if answered.keys() & {"get_items", "get_x", "getters", *OWN, *NAMES}:
             return False
         if source.is_table:
-            if read_columns(source.value, source.folder or Path()).exist:  # of files, with captions beside, say
+            if read_columns(source.value, source.folder or Path()).file is not None:  # with captions beside, say
                 return False
             return text_columns(source.value, answered.get("target")) is not None
         return isinstance(source.value, Path) and source.value.is_dir() and text_layout(source.value) is not None
@@ -76,7 +78,10 @@ class Text(Kind):
             )
         text, columns = found.text, found.columns
         self._refuse_empty(source, text)
-        alone = columns.label is None
+        single = "blocks" in answered and len(_blocks(answered["blocks"].value)) == 1
+        alone = columns.label is None or single
+        if single:
+            wanted -= {"get_y"}
         if alone and "get_y" in wanted and found.candidates:
             raise AnswerError(
                 f"Column {text!r} holds texts. Which one is to be predicted of them? There are {few(found.candidates, 8)}.",
@@ -86,7 +91,8 @@ class Text(Kind):
         if not alone and "get_y" in wanted:
             refuse_untold(source, columns.label)
         delimiter = columns.delimiter if "blocks" in wanted else None
-        other = "RegressionBlock" if columns.numbers else "MultiCategoryBlock" if delimiter else "CategoryBlock"
+        numbers = not alone and not delimiter and not is_category(frame[columns.label])
+        other = "RegressionBlock" if numbers else "MultiCategoryBlock" if delimiter else "CategoryBlock"
         made = TOKENS if columns.label != TOKENS else "tokens"
         more = f", tok_text_col={made!r}" if made != TOKENS else ""
         answers = {
@@ -103,18 +109,15 @@ class Text(Kind):
             said = said or f"column {text!r} holds texts and nothing says what they are"
             why = [f"{said}: a language model, which learns to go on writing"]
         else:
-            what = (
-                "a number"
-                if columns.numbers
-                else f"the classes, separated by {delimiter!r}"
-                if delimiter
-                else "the class"
-            )
+            what = "a number" if numbers else f"the classes, separated by {delimiter!r}" if delimiter else "the class"
             why = [said or f"column {text!r} holds the texts, column {columns.label!r} {what}"]
         if columns.split is not None and "splitter" in wanted:
             source, answers["splitter"], left_out = split_by(source, columns)
             if not said:
                 why.append(f"column {columns.split!r} is the split{left_out}")
+        unused = [name for name in found.unused if name != columns.label]
+        if unused and not alone:
+            why.append(f"not used: {few(map(repr, unused), 4)}")
         why += source.notes
         answers = {name: answer for name, answer in answers.items() if name in wanted}
         return Worked(answers, "; ".join(why), source)
@@ -185,6 +188,8 @@ class Text(Kind):
             raise RefusedError("The training set is empty.", "`check(dls)` tells why.")
         if asked.recipe == "head_first":
             raise AnswerError("That recipe is for images; texts are fine-tuned as fastai does.", "Leave `recipe` out.")
+        import pandas as pd
+
         writes = self.writes(dls)
         bs = asked.bs or dls.train.bs
         count = len(dls.train) * dls.train.bs // bs
@@ -216,10 +221,17 @@ class Text(Kind):
         else:
             arguments.append(f"drop_mult={0.3 if writes else 0.5}")
             epochs = EPOCHS
+        target = Target("words", []) if writes else target_of(dls)
+        if target.kind == "numbers":
+            values = pd.Series([float(value) for value in targets(dls.train.dataset)])
+            if values.nunique() > 1:
+                low, high = y_range(values)
+                arguments.append(f"y_range=({low}, {high})")
+                notes.append(f"Answers stay between {low} and {high}, a little beyond the training texts (y_range).")
         scratch = found is None
         return Learning(
             name="AWD_LSTM",
-            target=Target("words", []) if writes else target_of(dls),
+            target=target,
             learner=("language_model_learner" if writes else "text_classifier_learner", arguments),
             metrics="[accuracy, Perplexity()]" if writes else "",
             bs=bs,
@@ -244,12 +256,15 @@ def weights(offline: bool) -> Path | str | None:
     return URLs.WT103_FWD if not offline and reachable(URLs.WT103_FWD) else None
 
 
+def _blocks(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) or type(value).__name__ == "L" else [value]
+
+
 def _column_in(answered: Mapping[str, Any]) -> Any:
     """Return the column that an answered TextBlock reads, `None` where that is not told."""
     if "blocks" not in answered:
         return None
-    blocks = answered["blocks"].value
-    first = blocks[0] if isinstance(blocks, (list, tuple)) else blocks
+    first = _blocks(answered["blocks"].value)[0]
     return _one(getattr(next(iter(getattr(first, "type_tfms", None) or ()), None), "text_cols", None))
 
 

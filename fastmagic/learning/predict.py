@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from ..data.opening import (
 )
 from ..data.reading import read_table
 from ..data.texts import SUFFIXES as TEXT_FILES
-from ..data.texts import read_texts, text_columns
+from ..data.texts import read_texts
 from ..data.track_files import recording_of
 from ..errors import AnswerError, FastmagicError, NotFoundError, UnreadableError, did_you_mean, few, number
 from ..kinds import RATING, TABLE, TEXT, TRACK, kind_of
@@ -119,7 +120,7 @@ def predict(
     top = top or CLASSES_SHOWN
     if not runs_on_transforms(learn.dls):
         with reporting(progress, "Predicting") as report:
-            return _predict_by_loader(item, learn, target, top, report)
+            return _predict_by_loader(item, learn, target, top, column, report)
     transforms = Transforms(learn.dls)
     kind = image_class(transforms.dataset)
     known = kind_of(learn.dls)
@@ -241,7 +242,16 @@ def code_of_items(words: Sequence[str], values: Sequence[Any], learn: Any, colum
             continue
         found: str | None = None
         if known is TEXT:
-            parts.append(repr(_text_in(value)))
+            place = None
+            if len(value) < LONGEST_NAME and _matches(value):
+                place = f"sorted(glob.glob({value!r}))"
+            elif len(value) < LONGEST_NAME and os.path.isdir(value):
+                place = f"get_files({value!r}, extensions={list(TEXT_FILES)!r}).sorted()"
+            text = repr(_text_in(value)) if place is None else ""
+            if place is not None:
+                text = f"[Path(file).read_text(encoding='utf-8', errors='replace') for file in {place}]"
+            parts.append(f"*{text}" if place is not None and len(words) > 1 else text)
+            many = many or place is not None
             continue
         if is_url(value):
             parts.append(f"requests.get({value!r}).content")
@@ -457,7 +467,7 @@ def _row_called(learn: Any, rows: Any, position: int) -> str:
 
 
 def _predict_by_loader(
-    item: Any, learn: Any, target: Target, top: int, progress: Progress | None
+    item: Any, learn: Any, target: Target, top: int, column: str | None, progress: Progress | None
 ) -> Prediction | Predictions:
     """Predict for text and tables, whose loaders batch in ways of their own."""
     import pandas as pd
@@ -465,11 +475,11 @@ def _predict_by_loader(
     if item is None:
         raise AnswerError("There is nothing to predict.", "Give a row, a DataFrame, a text or a list of texts.")
     started = time.perf_counter()
+    named, failed = list[str](), list[tuple[str, str]]()
     if TABLE.holds(learn.dls):
         items, one = TABLE.rows(item)
     else:
-        one = isinstance(item, (str, Path))
-        items = [_text_in(text) for text in ([item] if one else _texts(item))]
+        items, named, failed, one = _texts(item, learn, column)
     if RATING.holds(learn.dls):
         items = _known_only(learn, items, one)
     with undisturbed(learn), without_fastais_own_warnings():  # a loader draws a random number when it is made
@@ -481,37 +491,70 @@ def _predict_by_loader(
     check_width(target, outputs.activations.shape[1])
     seconds = time.perf_counter() - started
     if one:
-        source = _row_called(learn, items, 0) if isinstance(items, pd.DataFrame) else short(item)
+        source = _row_called(learn, items, 0) if isinstance(items, pd.DataFrame) else named[0]
         return Prediction(target, outputs.activations[0], None, source, seconds, top)
     is_frame = isinstance(items, pd.DataFrame)
-    names = [_row_called(learn, items, i) for i in range(len(items))] if is_frame else [short(text) for text in items]
+    names = [_row_called(learn, items, i) for i in range(len(items))] if is_frame else named
     table = table_of(target, names, outputs.activations)
     if is_frame:
         table.index = items.index
-    return Predictions(table, [], target, {}, seconds)
+    return Predictions(table, failed, target, {}, seconds)
 
 
-def _texts(item: Any) -> Iterable[Any]:
-    """Return the texts of a DataFrame with one column of them, or what was given."""
-    if not hasattr(item, "columns"):
-        return item  # type: ignore[no-any-return]
-    found = text_columns(item)
-    if found is None:
-        raise AnswerError(
-            f"Which column holds the texts? The table has {few(item.columns, 8)}.",
-            "Give that column: `predict(df['text'], learn)`",
+def _texts(item: Any, learn: Any, column: str | None) -> tuple[list[Any], list[str], list[tuple[str, str]], bool]:
+    """Return the texts that were given, their names, those that are none with the reason, and whether it is one."""
+    one, values = False, item
+    if hasattr(item, "columns") or _is_row(item):
+        known = column or TEXT.column(learn.dls)
+        names = list(item.columns if hasattr(item, "columns") else item.index)
+        if known in names:
+            one, values = _is_row(item), item[known]
+        elif not _is_row(item) or item.name is None or all(isinstance(name, str) for name in names):
+            raise AnswerError(
+                f"The model reads column {known!r}; there is {few(names, 8)}."
+                if known
+                else f"Which column holds the texts? There is {few(names, 8)}.",
+                "Name it: `predict(df, learn, column='COLUMN')`, or give that column: `predict(df['COLUMN'], learn)`",
+            )
+    elif isinstance(item, (str, Path)):
+        files = None
+        if isinstance(item, Path) or len(item) < LONGEST_NAME:
+            files = files_of(item, suffixes=TEXT_FILES) if Path(item).is_dir() or _matches(str(item)) else None
+        one, values = files is None, item if files is None else files
+    given = [values] if one else list(values)
+    texts, said, failed = [], [], list[tuple[str, str]]()
+    for i, value in enumerate(given):
+        name = short(value) if isinstance(value, (str, Path)) else f"text {i}"
+        try:
+            text = _text_in(value)
+        except FastmagicError as error:
+            if one:
+                raise
+            failed.append((name, error.cause))
+            continue
+        texts.append(text)
+        said.append(name)
+    if not texts:
+        raise UnreadableError(
+            f"None of the {len(given)} texts could be read. {failed[0][1]}" if failed else "There is no text.",
+            "Give a text.",
         )
-    return item[found.text]  # type: ignore[no-any-return]
+    return texts, said, failed, one
+
+
+def _matches(text: str) -> bool:
+    """Tell whether something is a pattern of text files: a question ends in a mark, too."""
+    return glob.has_magic(text) and text.endswith(TEXT_FILES)
 
 
 def _text_in(text: Any) -> Any:
     """Return what a text file says, or the text itself."""
-    if isinstance(text, Path) or (isinstance(text, str) and len(text) < LONGEST_NAME and text.endswith(TEXT_FILES)):
+    named = isinstance(text, str) and len(text) < LONGEST_NAME and text.endswith(TEXT_FILES) and " " not in text.strip()
+    if isinstance(text, Path) or named:
         path = Path(text).expanduser()
         if path.is_file():
             return read_texts([path])[0]
-        if isinstance(text, Path):
-            raise no_such_file(path.absolute())
+        raise no_such_file(path.absolute())
     if not isinstance(text, str):
         raise AnswerError(f"A {type(text).__name__} is no text.", "Give a text, a list of texts, or a .txt file.")
     return text

@@ -28,9 +28,8 @@ class Continuation(Displayed):
         return self.text
 
     def forms(self) -> dict[str, Any]:
-        known = sentence(self.text)
         return Shown(
-            f'<p style="max-width:60ch">{escape(known)}</p><p class="dim">after “{escape(self.beginning)}”; another one each time</p>',
+            f'<p style="max-width:60ch">{escape(self.text)}</p><p class="dim">after “{escape(self.beginning)}”; another one each time</p>',
             repr(self),
         ).forms()
 
@@ -44,7 +43,9 @@ def continued(learn: Any, beginning: Any, words: int = WORDS) -> Continuation:
     import torch
 
     if not isinstance(beginning, str) or not beginning.strip():
-        raise AnswerError("A language model goes on with a text.", "Give it a beginning: `predict('The film', learn)`")
+        raise AnswerError(
+            "A language model goes on with one text.", "Give it a beginning: `predict('The film', learn)`"
+        )
     with undisturbed(learn), learn.no_bar():
         torch.manual_seed(int.from_bytes(os.urandom(4), "little"))
         text = learn.predict(beginning, n_words=words, temperature=TEMPERATURE, no_bar=True)

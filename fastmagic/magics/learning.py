@@ -405,8 +405,12 @@ def _typed_text(call: Call, learn: Any) -> str | None:
     from ..learning.learner_file import as_learner
 
     words, values = call.words["items"], call.options["items"]
-    if len(words) < 2 or any(word != value or " " in word for word, value in zip(words, values, strict=True)):
+    if len(words) < 2 or any(" " in word or word.startswith("$") for word in words):
         return None
+    if all(word.endswith(".txt") for word in words) or all(
+        not isinstance(value, str) or word != value for word, value in zip(words, values, strict=True)
+    ):
+        return None  # files, or variables
     return " ".join(words) if TEXT.holds(as_learner(learn).dls) else None
 
 
@@ -456,6 +460,7 @@ def _predict_code(call: Call, learn: Any, row: dict[Any, Any] | None = None) -> 
     from ..data.plan import plan_of
     from ..kinds import RATING, TEXT
     from ..learning.forward import target_of
+    from ..learning.learner_file import as_learner
     from ..learning.masks import draws_masks, mask_target
     from ..learning.predict import code_of_items, predict_code
     from ..learning.writing import continued_code
@@ -464,7 +469,6 @@ def _predict_code(call: Call, learn: Any, row: dict[Any, Any] | None = None) -> 
     if row is None and len(values) == 1 and isinstance(values[0], dict):
         row = values[0]
     if row is not None:
-        from ..learning.learner_file import as_learner
         from ..learning.recommend import plain, recommend_code
         from ..learning.train import data_of
 
@@ -477,15 +481,16 @@ def _predict_code(call: Call, learn: Any, row: dict[Any, Any] | None = None) -> 
         given = {name: value for name, value in given.items() if value is not None and value == value}
         kind = target_of(known).kind
         return after_learner(call, learn, lambda name: predict_code(f"pd.Series({given!r})", name, False, kind))
-    expression, many = code_of_items(words, values, learn, call.options["column"])
+    known = as_learner(learn) if isinstance(learn, str) and Path(learn).expanduser().is_file() else learn
+    expression, many = code_of_items(words, values, known, call.options["column"])
     names = [word.removeprefix("$").partition(".")[0] for word in words]
     kind, classes = "class", list[str]()
-    if hasattr(learn, "dls"):
-        target = mask_target(learn) if draws_masks(learn) else target_of(learn)
+    if hasattr(known, "dls"):
+        target = mask_target(known) if draws_masks(known) else target_of(known)
         kind, classes = target.kind, target.classes if target.kind == "pixels" else []
     if kind == "words":
         return after_learner(call, learn, lambda name: continued_code(expression, name), names)
-    vocab = "dls.vocab[1]" if hasattr(learn, "dls") and TEXT.holds(learn.dls) else "dls.vocab"
+    vocab = "dls.vocab[1]" if hasattr(known, "dls") and TEXT.holds(known.dls) else "dls.vocab"
     return after_learner(call, learn, lambda name: predict_code(expression, name, many, kind, classes, vocab), names)
 
 

@@ -199,6 +199,67 @@ def test_boxes_beside_photos_are_no_texts(tmp_path, shapes):
     assert planned_kind(tmp_path) is not TEXT
 
 
+def test_captions_and_licences_beside_photos_and_sounds_make_no_texts(tmp_path, shapes):
+    import shutil
+
+    shutil.copytree(shapes, tmp_path / "photos")
+    (tmp_path / "photos/licences").mkdir()
+    for i in range(9):
+        (tmp_path / f"photos/licences/{i}.txt").write_text("You may use this photo as you like it, with my name.")
+    assert planned_kind(tmp_path / "photos") is IMAGE
+    shutil.copytree(shapes / "disc", tmp_path / "captions")
+    for file in sorted((tmp_path / "captions").iterdir()):
+        file.with_suffix(".txt").write_text("a disc of one colour on the ground of another")
+    (tmp_path / "captions/README.txt").write_text("These are the captions of some discs.")
+    assert planned_kind(tmp_path / "captions") is IMAGE
+
+
+def test_features_are_not_thrown_away_for_a_remark():
+    frame = reviews()
+    shop = pd.DataFrame({
+        "description": [" ".join(text.split()[:3]) for text in frame["review"]], "quantity": [i % 40 for i in range(240)],
+        "unit_price": [i / 7 for i in range(240)], "country": ["a", "b", "c"] * 80,
+    })  # fmt: skip
+    assert planned_kind(shop, target="unit_price") is TABLE
+    long = frame.assign(
+        review=[f"{text} {text} {text} {text}" for text in frame["review"]], points=range(240), price=[1.5, 2.5] * 120
+    )
+    found = planned(long, target="points")
+    assert found.kind is TEXT
+    assert "not used: 'sentiment', 'price'" in found.why
+    assert "RegressionBlock" in found.cell()  # 240 whole numbers are no classes
+    assert planned_kind(frame.rename(columns={"review": 0, "sentiment": 1})) is TABLE
+    photos = pd.DataFrame({"image": [f"{i}.jpg" for i in range(240)], "caption": frame["review"]})
+    assert planned_kind(photos) is IMAGE
+
+
+def test_reviews_longer_than_a_name_of_a_file_may_be(tmp_path):
+    frame = reviews(40).assign(review=[" ".join([text] * 60) for text in reviews(40)["review"]])
+    frame.to_csv(tmp_path / "long.csv", index=False)
+    assert len(fastmagic.datablock(tmp_path / "long.csv").train_ds) == 32
+    assert fastmagic.check(tmp_path / "long.csv").headline() == "✓ 40 texts, 2 classes: nothing wrong found"
+    assert planned_kind(frame.assign(a=1.5, b=[1, 2] * 20, c=[3, 4] * 20), y_names="sentiment") is TABLE
+    assert fastmagic.datablock(frame.assign(a=[1.5, 2] * 20), y_names="sentiment").cat_names is not None
+
+
+def test_the_advice_for_a_language_model_works(tmp_path):
+    frame = reviews().rename(columns={"review": "text"}).assign(other=["x", "y", "z"] * 80)
+    with pytest.raises(FastmagicError) as raised:
+        fastmagic.datablock(frame.rename(columns={"sentiment": "feeling"}))
+    advice = raised.value.fix.partition("language model, ")[2].rstrip(".").replace("), get_x", ")\nget_x")
+    for made in (frame.rename(columns={"sentiment": "feeling"}), frame):
+        dls = planned(made, body=advice).build()
+        assert TEXT.writes(dls)
+
+
+def test_numbers_of_texts_stay_in_their_range():
+    frame = reviews().assign(price=[1000.5 + i % 50 for i in range(240)]).drop(columns="sentiment")
+    dls = fastmagic.datablock(frame, target="price", num_workers=0)
+    learn = fastmagic.train(dls, epochs=1)
+    assert "y_range=(998, 1052)" in fastmagic.code(learn) or "y_range=(998.0" in fastmagic.code(learn)
+    assert 990 < float(fastmagic.predict("a film", learn).label) < 1060
+
+
 # ---------------------------------------------------------------- checks
 
 
@@ -235,12 +296,39 @@ def test_it_learns_and_answers(learn, tmp_path):
     (tmp_path / "one.txt").write_text("a stupid plot, dull actors")
     assert fastmagic.predict(tmp_path / "one.txt", learn).label == "bad"
     assert fastmagic.predict(str(tmp_path / "one.txt"), learn).label == "bad"
+    with pytest.raises(FastmagicError, match="one"):
+        fastmagic.predict(str(tmp_path / "ome.txt"), learn)
+    (tmp_path / "two.txt").write_text("wonderful, moving")
+    for place in (tmp_path, str(tmp_path), f"{tmp_path}/*.txt"):
+        assert list(fastmagic.predict(place, learn).frame["label"]) == ["bad", "good"]
+    mixed = fastmagic.predict(["dull and awful", None], learn)
+    assert (len(mixed), mixed.failed) == (1, [("text 1", "A NoneType is no text.")])
+    row = pd.DataFrame({"title": ["boring and awful"], "review": ["a brilliant, charming film"]})
+    assert fastmagic.predict(row.iloc[0], learn).label == "good"
+    assert list(fastmagic.predict(row, learn).frame["label"]) == ["good"]
+    assert list(fastmagic.predict(row, learn, column="title").frame["label"]) == ["bad"]
+    with pytest.raises(FastmagicError, match="The model reads column 'review'; there is title"):
+        fastmagic.predict(row[["title"]], learn)
     with pytest.raises(FastmagicError, match="A int is no text"):
         fastmagic.predict([3], learn)
     with pytest.raises(FastmagicError, match="No file"):
         fastmagic.predict(Path("nowhere.txt"), learn)
     found = fastmagic.results(learn)
     assert "xxbos" not in found.look(0)
+
+
+def test_fastais_own_loaders_are_checked_too(tmp_path):
+    from fastai.text.all import TextDataLoaders
+
+    for i, (text, label) in enumerate(reviews(40).itertuples(index=False)):
+        (tmp_path / "all" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / label / f"{i}.txt").write_text(text)
+    (tmp_path / "all/good/40.txt").write_text("")
+    report = fastmagic.check(tmp_path / "all")
+    assert report["empty-text"].items == [tmp_path / "all/good/40.txt"]
+    (tmp_path / "all/good/40.txt").unlink()
+    dls = TextDataLoaders.from_folder(tmp_path / "all", valid_pct=0.2, seed=1, bs=4, num_workers=0)
+    assert "texts, 2 classes" in fastmagic.check(dls).headline()
 
 
 def test_another_batch_size_and_wrong_words(learn):
@@ -294,7 +382,7 @@ def test_a_language_model_writes(writer):
     assert (__import__("torch").get_rng_state() == state).all()
     with pytest.raises(FastmagicError, match="neither right nor wrong"):
         fastmagic.results(writer)
-    with pytest.raises(FastmagicError, match="goes on with a text"):
+    with pytest.raises(FastmagicError, match="goes on with one text"):
         fastmagic.predict("  ", writer)
     assert fastmagic.check(writer.dls).ok
 
@@ -318,6 +406,10 @@ def test_the_magics(shell):
         shell.run("%confusion")
     assert shell.user_ns["one"].source.startswith("a wonderful film")
     assert len(shell.user_ns["two"]) == 2
+    shell.user_ns["film"] = "x"
+    with capture_output():
+        shell.run("%predict a wonderful film --into one")
+    assert shell.user_ns["one"].source.startswith("a wonderful film")
     with capture_output() as out:
         shell.run("%predict 'dull and boring?' 'brilliant music' --code")
     names = {"df": reviews()}

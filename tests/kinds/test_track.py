@@ -73,6 +73,8 @@ def planned_kind(folder, **answered):
         ["t", "clientX", "clientY", "type"],
         ["time", "mouse_x", "mouse_y", "event"],
         ["Timestamp", "Button", "X", "Y"],
+        ["timeStamp", "clientX", "clientY", "type"],
+        ["time_ms", "x", "y"],
         ["record timestamp", "client timestamp", "button", "state", "x", "y"],
     ],
 )
@@ -108,6 +110,11 @@ def test_what_lies_outside_is_left_out_and_times_are_seconds(tmp_path):
     assert found["time"].tolist() == pytest.approx([0, 0.2])  # they were milliseconds
     (tmp_path / "b.csv").write_text("time,x,y\n2026-01-01 10:00:00,1,2\n2026-01-01 10:00:01.5,3,4\n")
     assert read_track(tmp_path / "b.csv")["time"].tolist() == [0, 1.5]
+    (tmp_path / "z.csv").write_text("timestamp,x,y\n2026-01-01T10:00:00.250Z,1,2\n2026-01-01T10:00:01.500Z,3,4\n")
+    assert read_track(tmp_path / "z.csv")["time"].tolist() == pytest.approx([0, 1.25], abs=1e-3)
+    fast = "".join(f"{i},{i},{i}\n" for i in range(50))  # a thousand events a second
+    (tmp_path / "fast.csv").write_text(f"time,x,y\n{fast}")
+    assert read_track(tmp_path / "fast.csv")["time"].iloc[-1] == pytest.approx(0.049)
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")
     with pytest.raises(FastmagicError, match="is no pointer track: it has a, b"):
         read_track(tmp_path / "c.csv")
@@ -241,6 +248,14 @@ def test_what_is_no_track(tmp_path, hands):
     assert planned_kind(tmp_path) is SERIES
     for file in tmp_path.rglob("*.csv"):  # of two directions, and no whole numbers
         pd.read_csv(file).drop(columns="z").to_csv(file, index=False)
+    assert planned_kind(tmp_path) is SERIES
+    for file in tmp_path.rglob("*.csv"):
+        pd.read_csv(file).assign(type="walking").to_csv(file, index=False)
+    assert planned_kind(tmp_path) is SERIES
+    for file in tmp_path.rglob("*.csv"):  # whole numbers, and still no mouse
+        pd.DataFrame({"time": range(40), "x": range(40), "y": range(40), "type": "retail", "price": 1.5}).to_csv(
+            file, index=False
+        )
     assert planned_kind(tmp_path) is SERIES
     assert planned_kind(hands, blocks="SeriesBlock, CategoryBlock") is SERIES
     assert planned_kind(hands, blocks="ImageBlock, CategoryBlock") is IMAGE

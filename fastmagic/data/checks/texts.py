@@ -67,18 +67,19 @@ def _copies(listing: Listing, texts: list[str], labels: list[Any]) -> Iterator[F
             "Look which one is right.", [listing.item(i) for found in apart for i in found],
             details={listing.item(i): f"{texts[i][:60]!r}: {labels[i]}" for found in apart for i in found},
         )  # fmt: skip
-    splits = listing.splits
+    splits, column = listing.splits, listing.text_column
+    keep = f"Keep the first: df = df.drop_duplicates({column!r})" if column is not None else "Keep one of each."
     both = [f for f in twice if splits is not None and len({splits[i] for i in f}) > 1]
     if both:
         yield Finding(
             "text-on-both-sides", "warning",
             f"{number(len(both), 'text is', 'texts are')} both trained and validated on: the figure is too good.",
-            "Keep the first: df = df.drop_duplicates('COLUMN')", [listing.item(f[0]) for f in both],
+            keep, [listing.item(f[0]) for f in both],
             details={listing.item(f[0]): few([repr(texts[f[0]][:60])], 1) for f in both},
         )  # fmt: skip
     spare = sum(len(found) - 1 for found in twice)
     if not both:
         yield Finding(
             "same-text", "note", f"{number(spare, 'text is', 'texts are')} the same as another one.",
-            "Keep the first: df = df.drop_duplicates('COLUMN')", [listing.item(found[0]) for found in twice],
+            keep, [listing.item(found[0]) for found in twice],
         )  # fmt: skip
