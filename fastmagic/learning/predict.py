@@ -134,7 +134,7 @@ def predict(
             return _predict_masks(many, learn, target, transforms, kind, column, allow_url, report)
         found = _predict_many(many, learn, target, transforms, kind, column, allow_url, report)
     if known is TRACK:
-        found.note = _by_recording(found, target)
+        found.headline = _by_recording(found, target)
     return found
 
 

@@ -90,6 +90,7 @@ class Predictions(Displayed):
         failed: (item, reason) for every item that could not be read.
         seconds: for everything.
         note: what was lost in opening some of them, "" where nothing was.
+        headline: what they are together: a recording of which these are windows, say.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Predictions(Displayed):
         seconds: float,
         note: str = "",
     ):
-        self.frame, self.failed, self.seconds, self.note = frame, failed, seconds, note
+        self.frame, self.failed, self.seconds, self.note, self.headline = frame, failed, seconds, note, ""
         self._target, self._files = target, files
 
     def __len__(self) -> int:
@@ -126,7 +127,7 @@ class Predictions(Displayed):
         return Path(path).expanduser()
 
     def __repr__(self) -> str:
-        lines = [self._summary()]
+        lines = [*([self.headline] if self.headline else []), self._summary()]
         if len(self.frame):
             rows = [row for _, row in self._first_rows()]
             lines.append(text_table(self._header(), rows))
@@ -143,7 +144,8 @@ class Predictions(Displayed):
         return "\n".join(lines)
 
     def forms(self) -> dict[str, Any]:
-        parts = [f"<p>{escape(self._summary())}</p>"]
+        parts = [f"<p><b>{escape(self.headline)}</b></p>"] if self.headline else []
+        parts.append(f"<p>{escape(self._summary())}</p>")
         if len(self.frame):
             thumbnails = {index: _thumbnail(self._files.get(index)) for index, _ in self._first_rows()}
             pictures = any(thumbnails.values())

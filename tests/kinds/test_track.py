@@ -299,8 +299,9 @@ def test_it_learns_and_answers(learn, hands):
     file = hands / "round/session_0.csv"
     whole = fastmagic.predict(file, learn)
     assert len(whole) == 6
-    assert whole.note.startswith("session_0.csv as a whole: round (")
-    assert "the mean of 6 windows" in repr(whole)
+    assert whole.headline.startswith("session_0.csv as a whole: round (")
+    assert "the mean of 6 windows" in repr(whole).splitlines()[0]
+    assert whole.forms()["text/html"].count("as a whole: round") == 1
     one = fastmagic.predict(f"{file}#0-300", learn)
     assert one.label == "round"
     assert one.image is not None
